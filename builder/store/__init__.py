@@ -1,0 +1,1 @@
+"""The content-addressed store and how bytes get into it."""
