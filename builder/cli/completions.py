@@ -1,0 +1,20 @@
+"""`kbuild completions SHELL`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def arguments(verb: argparse.ArgumentParser) -> None:
+    """Declare what this verb takes."""
+    verb.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell to complete in")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the script; put it where the shell looks for completions."""
+    import shtab
+
+    from builder.cli.main import parser
+
+    print(shtab.complete(parser(), shell=options.shell))
+    return 0

@@ -1,0 +1,178 @@
+"""From spec, lock and sources to a plan: a pure function that fetches and runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from builder.determinism.pins import environment
+from builder.errors import LockError
+from builder.lock.model import Lock
+from builder.plan.model import LayerKind, LayerPlan, NativeObject, PlacedFile, Plan, PlatformPlan
+from builder.plan.sources import Sources
+from builder.platforms import NAMES, Platform, host_platform
+from builder.spec.model import Spec
+from builder.store.artifact import Artifact
+
+LARGE_WHEEL = 8 << 20
+"""Wheels above this many bytes get a layer of their own, so that a change elsewhere does not move them."""
+
+KERNEL = "opt/kernel"
+
+
+def make(spec: Spec, lock: Lock, sources: Sources, runtime: Sequence[PlacedFile], document: PlacedFile) -> Plan:
+    """Lay out the image.
+
+    Args:
+        spec: the validated spec.
+        lock: a lock that fits it.
+        sources: the kernel's own files.
+        runtime: the files of `kernels.runtime`, placed in the image.
+        document: the spec's canonical JSON, placed in the image.
+
+    Raises:
+        LockError: the lock lacks something that every image needs.
+    """
+    labels = _labels(spec, lock)
+    platforms = tuple(
+        PlatformPlan(
+            platform=platform,
+            layers=_layers(spec, lock, platform, sources, runtime, document),
+            environment=environment(spec, platform),
+            labels=labels,
+        )
+        for platform in sorted(spec.kernel.platforms)
+    )
+    host = host_platform()
+    return Plan(
+        name=spec.kernel.name,
+        version=spec.kernel.version,
+        epoch=lock.epoch,
+        sources=sources.digest(),
+        platforms=platforms,
+        tools=tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms),
+        annotations=labels,
+    )
+
+
+def python_of(lock: Lock, platform: Platform) -> str:
+    """The image's Python, such as "3.13", by its Debian package.
+
+    Raises:
+        LockError: the image has no Python.
+    """
+    for item in of(lock, platform, "deb", "image"):
+        if item.name.startswith("python3.") and item.name.endswith("-minimal"):
+            return item.name.removeprefix("python").removesuffix("-minimal")
+    raise LockError("the image holds no Python interpreter", hint="add python3 to os.packages and run kbuild lock")
+
+
+def of(lock: Lock, platform: Platform, kind: str, role: str) -> tuple[Artifact, ...]:
+    """The lock's artifacts of one kind and role for one platform, in the lock's order."""
+    return tuple(
+        item for item in lock.artifact if item.kind == kind and role in item.roles and platform in item.platforms
+    )
+
+
+def _layers(
+    spec: Spec,
+    lock: Lock,
+    platform: Platform,
+    sources: Sources,
+    runtime: Sequence[PlacedFile],
+    document: PlacedFile,
+) -> tuple[LayerPlan, ...]:
+    python = python_of(lock, platform)
+    debs = of(lock, platform, "deb", "image")
+    wheels = sorted(of(lock, platform, "wheel", "image"), key=lambda item: item.name)
+    host = host_platform()
+    interpreter = of(lock, host if host in spec.kernel.platforms else platform, "deb", "image")
+
+    def layer(
+        name: str,
+        kind: LayerKind,
+        *,
+        artifacts: Sequence[Artifact] = (),
+        files: Sequence[PlacedFile] = (),
+        native: tuple[NativeObject, ...] = (),
+        compiler: tuple[Artifact, ...] = (),
+        interpreter: tuple[Artifact, ...] = (),
+        allow_scripts: tuple[str, ...] = (),
+    ) -> LayerPlan:
+        return LayerPlan(
+            name=name,
+            kind=kind,
+            platform=platform,
+            epoch=lock.epoch,
+            format=lock.format,
+            codec=lock.codec,
+            python=python,
+            artifacts=tuple(artifacts),
+            files=tuple(sorted(files, key=lambda item: item.path)),
+            native=native,
+            compiler=compiler,
+            interpreter=interpreter,
+            allow_scripts=allow_scripts,
+        )
+
+    allowed = tuple(sorted(spec.os.allow_scripts))
+    base = layer("base", LayerKind.BASE, artifacts=debs, interpreter=interpreter, allow_scripts=allowed)
+    layers = [base]
+    layers += [
+        layer(wheel.name, LayerKind.WHEEL, artifacts=(wheel,), interpreter=interpreter)
+        for wheel in wheels
+        if wheel.size > LARGE_WHEEL
+    ]
+    if small := [wheel for wheel in wheels if wheel.size <= LARGE_WHEEL]:
+        layers.append(layer("wheels", LayerKind.WHEELS, artifacts=small, interpreter=interpreter))
+    layers.append(layer("runtime", LayerKind.RUNTIME, files=runtime))
+    layers += [
+        layer(f"weights {item.name}", LayerKind.WEIGHTS, artifacts=(item,))
+        for item in sorted(of(lock, platform, "weights", "image"), key=lambda item: item.name)
+    ]
+    if native := _native(spec, platform, sources):
+        headers = {header.partition("/")[0] for item in native for header in item.table.headers}
+        layers.append(
+            layer(
+                "native",
+                LayerKind.NATIVE,
+                artifacts=[wheel for wheel in wheels if wheel.name.replace("-", "_") in headers],
+                native=native,
+                compiler=of(lock, platform, "deb", "toolchain"),
+            )
+        )
+    code = [PlacedFile(f"{KERNEL}/{item.path}", item.sha256, item.size) for item in sources.code]
+    layers.append(layer("kernel", LayerKind.KERNEL, files=[*code, document]))
+    return tuple(layers)
+
+
+def _native(spec: Spec, platform: Platform, sources: Sources) -> tuple[NativeObject, ...]:
+    cpu = getattr(spec.hardware.cpu, NAMES[platform].debian)
+    return tuple(
+        NativeObject(
+            name=name,
+            table=table,
+            flags=(f"-march={cpu}", *spec.compiler.flags, *table.flags),
+            sources=tuple(PlacedFile(item.path, item.sha256, item.size) for item in sources.native[name]),
+        )
+        for name, table in sorted(spec.native.items())
+    )
+
+
+def _labels(spec: Spec, lock: Lock) -> dict[str, str]:
+    """What a reader of the image learns without running it; every value comes from spec and lock."""
+    labels = {
+        "org.opencontainers.image.title": spec.kernel.name,
+        "org.opencontainers.image.version": spec.kernel.version,
+        "org.kbuild.spec": lock.spec,
+        "org.kbuild.format": str(lock.format),
+        "org.kbuild.profile": spec.determinism.profile,
+        "org.kbuild.compiler": " ".join((spec.compiler.name, spec.compiler.version, *spec.compiler.flags)),
+    }
+    for item in lock.artifact:
+        if item.kind == "wheel" and item.name in ("jax", "jaxlib"):
+            labels[f"org.kbuild.{item.name}"] = item.version
+    if spec.kernel.description:
+        labels["org.opencontainers.image.description"] = spec.kernel.description
+    if spec.kernel.license:
+        labels["org.opencontainers.image.licenses"] = spec.kernel.license
+    return dict(sorted(labels.items()))

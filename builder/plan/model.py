@@ -1,0 +1,134 @@
+"""The plan: which layers an image has and what each is made of, before anything is fetched or run.
+
+A plan is a pure function of spec, lock and the kernel's own files. Every layer has a key; equal keys mean equal bytes,
+so a layer whose key the store knows is never made twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from builder.lock.model import Codec
+from builder.platforms import Platform
+from builder.spec.model import NativeTable
+from builder.store.artifact import Artifact
+
+
+class LayerKind(Enum):
+    """What a layer holds, bottom of the image first: what changes least lies deepest."""
+
+    BASE = "base"
+    WHEEL = "wheel"
+    WHEELS = "wheels"
+    RUNTIME = "runtime"
+    WEIGHTS = "weights"
+    NATIVE = "native"
+    KERNEL = "kernel"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """A blob of the store and where it stands in the image."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class NativeObject:
+    """One shared object to compile: its table in the spec and its sources."""
+
+    name: str
+    table: NativeTable
+    flags: tuple[str, ...]
+    sources: tuple[PlacedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """One layer to be made.
+
+    `artifacts` are unpacked into it, `files` placed in it, `native` compiled into it. `python` is the image's Python
+    ("3.13"), whose bytecode goes beside every module. `allow_scripts` are maintainer scripts that may stay unrun.
+    """
+
+    name: str
+    kind: LayerKind
+    platform: Platform
+    epoch: int
+    format: int
+    codec: Codec
+    python: str
+    artifacts: tuple[Artifact, ...] = ()
+    files: tuple[PlacedFile, ...] = ()
+    native: tuple[NativeObject, ...] = ()
+    compiler: tuple[Artifact, ...] = ()
+    interpreter: tuple[Artifact, ...] = ()
+    allow_scripts: tuple[str, ...] = ()
+
+    def key(self) -> str:
+        """Hex SHA-256 over everything that decides the layer's bytes, in RFC 8785 form."""
+        import rfc8785  # noqa: PLC0415 - not needed to print a version
+
+        body = {
+            "allow_scripts": list(self.allow_scripts),
+            "artifacts": [
+                [item.kind, item.name, item.version, item.sha256, item.member.path if item.member else ""]
+                for item in self.artifacts
+            ],
+            "codec": [self.codec.name, self.codec.version, self.codec.level],
+            "compiler": [item.sha256 for item in self.compiler],
+            "interpreter": [item.sha256 for item in self.interpreter],
+            "epoch": self.epoch,
+            "files": [[item.path, item.sha256] for item in self.files],
+            "format": self.format,
+            "kind": self.kind.value,
+            "native": [
+                [
+                    item.name,
+                    list(item.flags),
+                    list(item.table.headers),
+                    [[source.path, source.sha256] for source in item.sources],
+                ]
+                for item in self.native
+            ],
+            "platform": self.platform if self.native or self.kind is LayerKind.BASE else "",
+            "python": self.python,
+        }
+        return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformPlan:
+    """One platform's image: its layers from the bottom up, its environment and labels."""
+
+    platform: Platform
+    layers: tuple[LayerPlan, ...]
+    environment: Mapping[str, str]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a build is going to do."""
+
+    name: str
+    version: str
+    epoch: int
+    sources: str
+    """Digest over the kernel's own files, as the lock records it."""
+    platforms: tuple[PlatformPlan, ...]
+    tools: tuple[Artifact, ...]
+    annotations: Mapping[str, str]
+
+    def layers(self) -> tuple[LayerPlan, ...]:
+        """Every layer of every platform, each once, in order."""
+        unique: dict[str, LayerPlan] = {}
+        for image in self.platforms:
+            for layer in image.layers:
+                unique.setdefault(layer.key(), layer)
+        return tuple(unique.values())
