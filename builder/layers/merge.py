@@ -1,0 +1,154 @@
+"""Many packages, one tree: which of them owns each path, decided as dpkg decides it but without an order.
+
+Two packages may both ship a directory. They may both ship a file only if it is the same file, or if one of them
+declares that it replaces the other (`Replaces`, policy 7.6). Everything else is an error that names both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from builder.errors import SpecError
+from builder.layers.deb import Deb
+from builder.layers.entry import Entry, Kind
+from builder.layers.usrmerge import Links, find_links, moved, root_links
+
+_RELATION: Final = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:\s*\(\s*(<<|<=|=|>=|>>)\s*(\S+?)\s*\))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """An entry at its place in the image, and the package that it came from."""
+
+    entry: Entry
+    deb: Deb
+
+
+def merge(debs: Sequence[Deb]) -> dict[str, Owned]:
+    """Lay the packages over each other.
+
+    The mode and owner of a directory that several ship are those of `base-files`, or else of the first package by
+    name: dpkg keeps what the first one unpacked gave it, and `base-files` is unpacked before all others.
+
+    Returns:
+        Every path with its entry and owner; root links included, hard links pointing at files of the result.
+
+    Raises:
+        SpecError: two packages ship different things at one path and neither replaces the other.
+        IntegrityError: symlinks lead in circles.
+    """
+    ordered = sorted(debs, key=lambda deb: (deb.name != "base-files", deb.name, deb.architecture))
+    tops = root_links(entry.path for deb in ordered for entry in deb.entries)
+    links = find_links((entry for deb in ordered for entry in deb.entries), tops)
+    tree: dict[str, Owned] = {}
+    for deb in ordered:
+        for entry in deb.entries:
+            if entry.path in tops:
+                _check_root(entry, tops[entry.path], deb)
+                continue
+            place = links.place(entry.path)
+            if place in links and entry.kind is Kind.DIRECTORY:
+                continue
+            _settle(Owned(moved(entry, place, links), deb), tree, links)
+    _check_folders(tree, links)
+    return _with_root(tree, tops, ordered)
+
+
+def _check_root(entry: Entry, target: str, deb: Deb) -> None:
+    if entry.kind is Kind.DIRECTORY or (entry.kind is Kind.SYMLINK and entry.target == target):
+        return
+    raise SpecError(
+        f"the package {deb.name} ships /{entry.path} as a {entry.kind.value}; the image has a link to {target} there",
+        where=deb.where,
+    )
+
+
+def _with_root(tree: dict[str, Owned], tops: dict[str, str], debs: Sequence[Deb]) -> dict[str, Owned]:
+    if debs:
+        times = [entry.mtime for entry in debs[0].entries]
+        for path, target in tops.items():
+            link = Entry(path, Kind.SYMLINK, 0o777, max(times, default=0), target=target)
+            tree[path] = Owned(link, debs[0])
+    return tree
+
+
+def _settle(new: Owned, tree: dict[str, Owned], links: Links) -> None:
+    path = new.entry.path
+    old = tree.get(path)
+    if old is None or old.deb is new.deb:
+        if old is not None:
+            raise SpecError(f"the package ships {path!r} under two names", where=new.deb.where)
+        tree[path] = new
+        return
+    if old.entry.kind is Kind.DIRECTORY and new.entry.kind is Kind.DIRECTORY:
+        return
+    if _same(old.entry, new.entry):
+        return
+    forward, backward = _replaces(new.deb, old.deb), _replaces(old.deb, new.deb)
+    if forward == backward:
+        raise SpecError(
+            f"the packages {old.deb.name} and {new.deb.name} both ship /{path}, and not the same",
+            where=new.deb.where,
+            hint="leave one of them out",
+        )
+    if forward:
+        tree[path] = new
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    if (one.kind, one.size, one.target, one.mode) != (other.kind, other.size, other.target, other.mode):
+        return False
+    return one.kind is not Kind.FILE or _digest(one) == _digest(other)
+
+
+def _digest(entry: Entry) -> bytes:
+    if entry.source is None:
+        return b""
+    with entry.source() as content:
+        return hashlib.file_digest(content, "sha256").digest()
+
+
+def _replaces(deb: Deb, other: Deb) -> bool:
+    """Whether `deb` says that it may take over files of `other`."""
+    for clause in deb.control.get("Replaces", "").split(","):
+        match = _RELATION.fullmatch(clause.strip())
+        if match is None or match[1] != other.name:
+            continue
+        if match[2] is None or _meets(other.version, match[2], match[3]):
+            return True
+    return False
+
+
+def _meets(version: str, relation: str, bound: str) -> bool:
+    from debian_inspector.version import Version  # noqa: PLC0415
+
+    one, two = Version.from_string(version), Version.from_string(bound)
+    return bool(
+        {"<<": one < two, "<=": one <= two, "=": one == two, ">=": one >= two, ">>": one > two}[relation],
+    )
+
+
+def _check_folders(tree: dict[str, Owned], links: Links) -> None:
+    """Replacing a file must not leave a hard link without it; nothing may stand below what is no directory."""
+    for path, owned in tree.items():
+        entry = owned.entry
+        if entry.kind is Kind.HARDLINK:
+            origin = tree.get(entry.target)
+            if origin is None or origin.entry.kind is Kind.SYMLINK or origin.entry.kind is Kind.DIRECTORY:
+                raise SpecError(f"/{path} shares the file /{entry.target}, which another package replaces")
+        above = path.rpartition("/")[0]
+        while above:
+            found = tree.get(above)
+            if found is not None:
+                if found.entry.kind is not Kind.DIRECTORY or above in links:
+                    raise SpecError(
+                        f"the packages {found.deb.name} and {owned.deb.name} disagree whether /{above} is a folder",
+                        where=owned.deb.where,
+                        hint="leave one of them out",
+                    )
+                break
+            above = above.rpartition("/")[0]
