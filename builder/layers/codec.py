@@ -76,7 +76,8 @@ def decompressed(stream: BinaryIO, *, size: int | None = None, where: str = "lay
 
     Returns:
         A stream that raises `IntegrityError` where the blob is malformed, has trailing bytes, or is longer or shorter
-        than `size`.
+        than `size`. (Only a cut through the frame's last four bytes, its checksum, goes unseen: libzstd does not tell.
+        What guards a blob is its own digest.)
     """
     return cast("BinaryIO", _Decompressed(stream, size, where))
 

@@ -16,7 +16,7 @@ MAX_PATH = 4095
 MAX_NAME = 255
 """Bytes of one path component: NAME_MAX of Linux."""
 MAX_XATTR = 65536
-"""Bytes of one extended attribute's value: XATTR_SIZE_MAX of Linux."""
+"""Bytes of an entry's extended attributes, names and values together: XATTR_SIZE_MAX of Linux for one alone."""
 MAX_ID = 2**32 - 2
 """Largest user or group ID; 2**32 - 1 means "leave as it is" to chown."""
 MAX_TIME = 2**40
@@ -187,8 +187,10 @@ def _check_xattrs(entry: Entry, where: str) -> None:
         raw = _utf8(name, "attribute name", where)
         if not 0 < len(raw) <= MAX_NAME or b"=" in raw or b"\0" in raw:
             raise IntegrityError(f"an extended attribute with the name {name[:60]!r}", where=where)
-        if not 0 < len(value) <= MAX_XATTR:  # PAX reads an empty value as none
-            raise IntegrityError(f"the extended attribute {name!r} has {len(value)} bytes", where=where)
+        if not value:  # PAX reads that as no attribute
+            raise IntegrityError(f"the extended attribute {name!r} is empty", where=where)
+    if sum(len(name.encode()) + len(value) for name, value in entry.xattrs) > MAX_XATTR:
+        raise IntegrityError(f"extended attributes of more than {MAX_XATTR} bytes", where=where)
 
 
 def _utf8(text: str, what: str, where: str) -> bytes:
