@@ -202,12 +202,7 @@ class Store:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return None
-        try:
-            record = json.loads(data)
-            value, seal = record["value"], record["seal"]
-        except (ValueError, KeyError, TypeError):
-            return None
-        return value if isinstance(value, dict) and seal == _seal(value) else None
+        return parse_record(data)
 
     def remember(self, kind: str, key: str, value: dict[str, Any]) -> None:
         """Keep a small JSON record, replacing the one of that key."""
@@ -352,6 +347,16 @@ def _clear(aside: Path) -> None:
     """Remove an unfinished tree; one that was finished is no longer there."""
     with contextlib.suppress(OSError):
         remove_tree(aside)
+
+
+def parse_record(data: bytes) -> dict[str, Any] | None:
+    """The value in a record file's bytes, or None if they are damaged."""
+    try:
+        record = json.loads(data)
+        value, seal = record["value"], record["seal"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and seal == _seal(value) else None
 
 
 def _checked(name: str) -> str:

@@ -92,7 +92,7 @@ class Session:
     def __init__(self, root: Path) -> None:
         self.folder = root / "locks" / "sessions"
         self.sweep = root / "locks" / "sweep"
-        self.began_ns = time.time_ns() - SLACK_NS
+        self.began_ns = 0
         self._process = 0
         self._end: weakref.finalize[..., Session] | None = None
 
@@ -105,6 +105,7 @@ class Session:
             make_folder(self.folder)
             os.close(os.open(self.sweep, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
             with shared(self.sweep):
+                self.began_ns = time.time_ns() - SLACK_NS
                 path = self.folder / unique_name()
                 handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 self._end = weakref.finalize(self, _end, handle, path, self._process)
@@ -126,7 +127,8 @@ class Session:
                 return False
             if status.st_mtime_ns < self.began_ns:
                 with suppress(OSError):
-                    os.utime(path)
+                    now = time.time_ns()
+                    os.utime(path, ns=(now, now))
         return True
 
     def close(self) -> None:
