@@ -1,0 +1,1 @@
+"""The execution protocol, as every image runs it (docs/protocol.md)."""

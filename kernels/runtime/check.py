@@ -1,0 +1,64 @@
+"""Whether this host may run this kernel: a pure comparison of what the spec asks for with what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kernels.runtime import pins
+from kernels.runtime.declared import Declared
+from kernels.runtime.errors import HostError
+from kernels.runtime.host import Host
+
+# x86-64 psABI, "Micro-Architecture Levels". What a level adds beyond what every x86-64 CPU has.
+_V2 = frozenset({"cx16", "lahf", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"})
+_V3 = _V2 | {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
+_V4 = _V3 | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
+# Arm ARM: what 8.2-A makes mandatory of what Linux reports, and what 9-A adds.
+_A8 = frozenset({"asimd", "fp"})
+_A82 = _A8 | {"asimdrdm", "atomics", "crc32", "dcpop"}
+_A9 = _A82 | {"sve", "sve2"}
+
+LEVELS = {
+    "x86-64-v2": _V2,
+    "x86-64-v3": _V3,
+    "x86-64-v4": _V4,
+    "armv8-a": _A8,
+    "armv8.2-a": _A82,
+    "armv9-a": _A9,
+}
+
+
+def admit(declared: Declared, host: Host, environ: Mapping[str, str]) -> None:
+    """Let a host in.
+
+    Raises:
+        HostError: it may not run the kernel; the message names every reason.
+    """
+    reasons = problems(declared, host, environ)
+    if reasons:
+        raise HostError("; ".join(reasons), hint=_hint(declared, host, environ))
+
+
+def problems(declared: Declared, host: Host, environ: Mapping[str, str]) -> list[str]:
+    """One sentence per reason to refuse a host."""
+    found: list[str] = []
+    level = declared.cpu.get(host.platform.removeprefix("linux/"))
+    if level is None or level not in LEVELS:
+        found.append(f"there is no image of this kernel for {host.platform}")
+    elif missing := sorted(LEVELS[level] - host.features):
+        found.append(f"the CPU is not of level {level}, which this kernel needs: it lacks {', '.join(missing)}")
+    if host.memory < declared.memory:
+        found.append(f"the kernel needs {declared.memory} bytes of memory and this host gives {host.memory}")
+    if not host.nearest:
+        found.append("floating-point results are not rounded to nearest")
+    if not host.denormals:
+        found.append("the CPU is set to flush subnormal numbers to zero")
+    if level in LEVELS:
+        found += pins.lost(declared, host.platform, environ)
+    return found
+
+
+def _hint(declared: Declared, host: Host, environ: Mapping[str, str]) -> str | None:
+    if pins.lost(declared, host.platform, environ):
+        return "start the image with the environment that its own configuration sets"
+    return None

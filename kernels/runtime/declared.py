@@ -1,0 +1,111 @@
+"""What the image's spec declares: the part of `spec.json` that the runtime acts on.
+
+The file was validated when the image was built and is covered by the image's digest, so this reader checks only what
+it needs in order to fail with a sentence instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernels.runtime.errors import KernelError
+
+SPEC = Path("opt/kernel/spec.json")
+KERNEL = Path("opt/kernel")
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One declared tensor; a dimension is a length or a name."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        dimensions = ", ".join(map(str, self.shape))
+        return f"{self.dtype} [{dimensions}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One kernel's declarations. `identity` is the hex SHA-256 of `spec.json`; `memory` is in bytes."""
+
+    identity: str
+    name: str
+    version: str
+    entry: str
+    load: str | None
+    prepare: str | None
+    requirements: tuple[str, ...]
+    xla_flags: Mapping[str, bool | int | str]
+    profile: str
+    threads: int
+    seed: int
+    cpu: Mapping[str, str]
+    memory: int
+    weights: tuple[str, ...]
+    inputs: Mapping[str, Table]
+    outputs: Mapping[str, Table]
+
+    @property
+    def wide(self) -> bool:
+        """Whether JAX computes with 64-bit types: exactly if a declared tensor has one."""
+        return any(table.dtype in WIDE for table in (*self.inputs.values(), *self.outputs.values()))
+
+
+def read(root: Path) -> Declared:
+    """Read the spec of the image whose file system is at `root`.
+
+    Raises:
+        KernelError: there is none, or it is not of the form that this runtime knows.
+    """
+    path = root / SPEC
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise KernelError(f"{path}: {error.strerror}", hint="run this inside an image that kbuild made") from error
+    try:
+        return parse(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise KernelError(f"{path} is not a kernel spec of schema 1 ({type(error).__name__}: {error})") from error
+
+
+def parse(data: bytes) -> Declared:
+    """Read `spec.json`'s bytes; malformed ones raise whatever they run into (see `read`)."""
+    spec: dict[str, Any] = json.loads(data)
+    if spec["schema"] != 1:
+        raise ValueError(f"schema {spec['schema']}")
+    kernel, determinism = spec["kernel"], spec["determinism"]
+    size = re.fullmatch(r"([0-9]+)(KiB|MiB|GiB|TiB)", spec["hardware"]["memory"])
+    if size is None:
+        raise ValueError(f"memory {spec['hardware']['memory']!r}")
+    return Declared(
+        identity=hashlib.sha256(data).hexdigest(),
+        name=kernel["name"],
+        version=kernel["version"],
+        entry=kernel["entry"],
+        load=kernel["load"],
+        prepare=kernel["prepare"],
+        requirements=tuple(spec["python"]["requirements"]),
+        xla_flags=dict(spec["xla"]["flags"]),
+        profile=determinism["profile"],
+        threads=determinism["threads"],
+        seed=determinism["seed"],
+        cpu=dict(spec["hardware"]["cpu"]),
+        memory=int(size[1]) * UNITS[size[2]],
+        weights=tuple(spec["weights"]),
+        inputs={name: _table(table) for name, table in spec["inputs"].items()},
+        outputs={name: _table(table) for name, table in spec["outputs"].items()},
+    )
+
+
+def _table(table: dict[str, Any]) -> Table:
+    return Table(table["dtype"], tuple(table["shape"]))

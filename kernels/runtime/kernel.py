@@ -1,0 +1,218 @@
+"""The kernel itself: its Python functions, its parameters, and one call of it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernels.runtime import native
+from kernels.runtime.declared import KERNEL, WIDE, Declared
+from kernels.runtime.errors import HostError, KernelError, RunError
+from kernels.runtime.tensors import Array, Tensor, Text
+
+LONGEST_REASON = 4000
+"""Characters of a foreign exception's text that a message repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A loaded kernel. `prepare` is None where declared inputs are the entry's own."""
+
+    folder: Path
+    entry: Callable[..., Any]
+    params: Any
+    prepare: Callable[[Mapping[str, Any]], Any] | None
+
+
+def load(declared: Declared, root: Path) -> Kernel:
+    """Import JAX and the kernel's code, and let it load its weights.
+
+    Raises:
+        KernelError: something of the image is missing, of another version, or fails.
+        HostError: this CPU can't run JAX at all.
+    """
+    folder = (root / KERNEL).absolute()
+    _import_jax(declared)
+    sys.path.append(str(folder))
+    native.search(folder / "lib")
+    weights = {name: _only_file(folder / "weights" / name) for name in declared.weights}
+    entry = _function(declared.entry, folder)
+    params: Any = {}
+    if declared.load is not None:
+        loader = _function(declared.load, folder)
+        with _blaming(declared.load, folder):
+            params = loader(weights)
+        _refuse_wide(declared, declared.load, params)
+    prepare = None
+    if declared.prepare is not None:
+        preparer = _function(declared.prepare, folder)
+        with _blaming(declared.prepare, folder):
+            prepare = preparer(weights)
+        if not callable(prepare):
+            raise KernelError(f"{declared.prepare} gave {type(prepare).__name__}, not a function of the inputs")
+    return Kernel(folder, entry, params, prepare)
+
+
+def versions(declared: Declared) -> dict[str, str]:
+    """Versions of Python, of what computes, and of all that the spec pins.
+
+    Raises:
+        KernelError: a distribution is missing or not of the version that the spec pins with `==`.
+    """
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    pinned = {}
+    for requirement in declared.requirements:
+        if match := re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*==\s*([^\s;,*]+)\s*(;|$)", requirement):
+            pinned[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
+    for name in sorted({"jax", "jaxlib", "numpy", *pinned}):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise KernelError(f"{name} is not installed", hint="name it in the spec's python.requirements") from error
+        if name in pinned and found[name] != pinned[name]:
+            raise KernelError(f"{name} is {found[name]}, but the spec pins {pinned[name]}")
+    return found
+
+
+def arguments(kernel: Kernel, declared: Declared, inputs: Mapping[str, Tensor]) -> dict[str, Array]:
+    """The entry's arrays: the declared inputs, or what `prepare` makes of them.
+
+    Raises:
+        KernelError: `prepare` fails or gives something else than named arrays.
+    """
+    plain = {name: value.nested() if isinstance(value, Text) else value for name, value in inputs.items()}
+    if kernel.prepare is None:
+        if texts := sorted(name for name, value in inputs.items() if isinstance(value, Text)):
+            raise KernelError(
+                f"{texts[0]!r} is string, which JAX can't take",
+                hint="name a function in kernel.prepare that encodes it",
+            )
+        return plain
+    with _blaming(str(declared.prepare), kernel.folder):
+        made = kernel.prepare(plain)
+    if not isinstance(made, Mapping) or not all(isinstance(name, str) for name in made):
+        raise KernelError(f"{declared.prepare} gave {type(made).__name__}, not a dict of named arrays")
+    arrays = {name: np.asarray(value) for name, value in made.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind in "OUSMm":
+            raise KernelError(f"{declared.prepare} gave {name!r} as {array.dtype}, which JAX can't take")
+    _refuse_wide(declared, str(declared.prepare), arrays)
+    return arrays
+
+
+def compiled(kernel: Kernel, declared: Declared, inputs: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:
+    """Compile the entry for these inputs' shapes; calling the result runs it.
+
+    The random key is the seed's 64 bits, high half first, as a threefry2x32 key: `jax.random.key` alone would drop
+    the high half unless 64-bit types are on.
+
+    Raises:
+        KernelError: the entry can't be traced or compiled.
+    """
+    import jax  # noqa: PLC0415  # imported by `load`; here for its names
+
+    halves = np.array([declared.seed >> 32, declared.seed & 0xFFFFFFFF], np.uint32)
+    key = jax.random.wrap_key_data(jax.numpy.asarray(halves), impl="threefry2x32")
+    with _blaming(declared.entry, kernel.folder):
+        program = jax.jit(kernel.entry).lower(kernel.params, dict(inputs), key).compile()
+
+    def run() -> dict[str, Array]:
+        with _blaming(declared.entry, kernel.folder):
+            made = jax.block_until_ready(program(kernel.params, dict(inputs), key))  # type: ignore[no-untyped-call]
+        if not isinstance(made, dict) or not all(isinstance(name, str) for name in made):
+            raise KernelError(f"{declared.entry} gave {type(made).__name__}, not a dict of named arrays")
+        return {name: np.asarray(value) for name, value in made.items()}
+
+    return run
+
+
+def _import_jax(declared: Declared) -> None:
+    try:
+        import jax  # noqa: PLC0415  # two thirds of a run's start; not before the inputs are known to be good
+    except ImportError as error:
+        raise KernelError(
+            f"JAX can't be imported: {error}", hint="name jax in the spec's python.requirements"
+        ) from error
+    except RuntimeError as error:  # jaxlib's own check of the CPU
+        raise HostError(f"JAX can't run here: {error}") from error
+    jax.config.update("jax_enable_x64", declared.wide)  # type: ignore[no-untyped-call]
+
+
+def _function(reference: str, folder: Path) -> Callable[..., Any]:
+    module_name, _, name = reference.partition(":")
+    with _blaming(module_name, folder):
+        module = importlib.import_module(module_name)
+    origin = Path(getattr(module, "__file__", None) or "")
+    if not origin.is_relative_to(folder):
+        raise KernelError(
+            f"{reference}: {module_name!r} is another module, {origin}", hint=f"rename {module_name}.py in the kernel"
+        )
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise KernelError(f"{reference}: {module_name}.py has no function {name!r}")
+    return function  # type: ignore[no-any-return]
+
+
+def _only_file(folder: Path) -> Path:
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise KernelError(f"the weights {folder.name!r} are not in the image: {error.strerror}") from error
+    if len(files) != 1:
+        raise KernelError(f"the weights {folder.name!r} are {len(files)} files, not one")
+    return files[0]
+
+
+def _refuse_wide(declared: Declared, reference: str, tree: Any) -> None:
+    """JAX would silently halve 64-bit numbers where 64-bit types are off."""
+    import jax  # noqa: PLC0415
+
+    if declared.wide:
+        return
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is not None and str(dtype) in WIDE:
+            raise KernelError(
+                f"{reference} gave {dtype} at {jax.tree_util.keystr(path)}, but 64-bit types are off",
+                hint="convert it, or declare a 64-bit input or output, which turns them on",
+            )
+
+
+@contextmanager
+def _blaming(reference: str, folder: Path) -> Iterator[None]:
+    """Turn whatever the kernel's code raises into a `KernelError` that names the innermost line of its own."""
+    try:
+        yield
+    except RunError:
+        raise
+    except MemoryError as error:
+        raise HostError(f"{reference} ran out of memory", hint="raise hardware.memory to what it needs") from error
+    except (Exception, SystemExit) as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise HostError(f"{reference} ran out of memory: {_reason(error)}") from error
+        raise KernelError(f"{reference}: {_reason(error)}{_place(error, folder)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip()
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON]}…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _place(error: BaseException, folder: Path) -> str:
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(folder):
+            return f" ({path.relative_to(folder)}, line {frame.lineno}, in {frame.name})"
+    return ""

@@ -1,0 +1,68 @@
+"""The kernel's own compiled code, called from JAX.
+
+A spec's `[native.NAME]` becomes `/opt/kernel/lib/NAME.so`. Each function that it exports by XLA's macro,
+
+    XLA_FFI_DEFINE_HANDLER_SYMBOL(scale_f32, ScaleF32, ffi::Ffi::Bind()...);
+
+is an `extern "C"` symbol, and `model.py` names library and symbol to get what `jax.ffi.ffi_call` takes:
+
+    SCALE = native.handler("NAME", "scale_f32")
+    jax.ffi.ffi_call(SCALE, jax.ShapeDtypeStruct(x.shape, x.dtype))(x, factor=np.float32(2))
+
+The name registered with XLA is `NAME.symbol`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from kernels.runtime.errors import KernelError
+
+IMAGE = Path("/opt/kernel/lib")
+
+
+class _Libraries:
+    """The folder that libraries come from, and the handlers so far; one per process, as XLA's registry is."""
+
+    folder = IMAGE
+    registered: dict[str, Path] = {}  # noqa: RUF012  # deliberately shared
+
+
+def search(folder: Path) -> None:
+    """Look for libraries in this folder instead of `/opt/kernel/lib`, for a kernel that runs outside its image."""
+    _Libraries.folder = folder
+
+
+def handler(library: str, symbol: str) -> str:
+    """Register one function of a compiled library with XLA, once.
+
+    Args:
+        library: the key of the spec's native table, which is the file's name without `.so`.
+        symbol: the name given to `XLA_FFI_DEFINE_HANDLER_SYMBOL`.
+
+    Returns:
+        The target name for `jax.ffi.ffi_call`.
+
+    Raises:
+        KernelError: the library or the symbol is not there.
+    """
+    import jax  # noqa: PLC0415  # heavy, and not needed to describe a failure
+
+    path = _Libraries.folder / f"{library}.so"
+    name = f"{library}.{symbol}"
+    if _Libraries.registered.get(name) == path:
+        return name
+    try:
+        function = getattr(ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL), symbol)
+    except OSError as error:
+        raise KernelError(f"the native library {library!r} does not load: {error}") from error
+    except AttributeError as error:
+        raise KernelError(
+            f"the native library {library!r} exports no {symbol!r}",
+            hint="define it with XLA_FFI_DEFINE_HANDLER_SYMBOL and default visibility",
+        ) from error
+    capsule = jax.ffi.pycapsule(function)  # type: ignore[no-untyped-call]
+    jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    _Libraries.registered[name] = path
+    return name

@@ -1,0 +1,155 @@
+"""The execution protocol, version 1 (docs/protocol.md): initialise, input, execute, output.
+
+Work is ordered so that what fails, fails early: nothing heavy is imported before the host and the inputs are known to
+be good. A failure is reported under the step that it belongs to, whenever it is found.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kernels.runtime import check, declared, folder, host
+from kernels.runtime.errors import HostError, InputError, KernelError, RunError, Step
+from kernels.runtime.receipt import Draft, plain
+
+if TYPE_CHECKING:  # NumPy takes longer to import than all checks before it
+    from kernels.runtime.tensors import Tensor
+
+DONE: Final = 0
+IMAGE_VARIABLE = "KBUILD_IMAGE"
+"""Whoever starts the image may state its digest here; the receipt repeats it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The image's root, the folder of inputs and the folder for results."""
+
+    root: Path
+    source: Path
+    target: Path
+
+
+class _StepError(Exception):
+    """A fault, together with the step that it belongs to."""
+
+    def __init__(self, step: Step, fault: RunError) -> None:
+        super().__init__(step, fault)
+        self.step = step
+        self.fault = fault
+
+
+def run(places: Places, environ: Mapping[str, str]) -> int:
+    """Run the image's kernel once.
+
+    Args:
+        places: where the image, its inputs and its results are.
+        environ: the environment to check; normally the process's own.
+
+    Returns:
+        The exit code: 0 done, 2 inputs or kernel at fault, 3 host refused. The receipt is written in every case in
+        which the target can be written to.
+    """
+    stated = environ.get(IMAGE_VARIABLE, "")
+    draft = Draft(stated if re.fullmatch(r"sha256:[0-9a-f]{64}", stated) else None)
+    try:
+        _steps(places, environ, draft)
+        folder.put(places.target / folder.RECEIPT, draft.done())
+    except _StepError as stopped:
+        return _failed(places, draft, stopped.step, stopped.fault)
+    except RunError as fault:
+        return _failed(places, draft, "output", fault)
+    return DONE
+
+
+def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
+    with _step("initialise", draft):
+        folder.clear(places.target)
+        spec = declared.read(places.root)
+        draft.kernel(spec)
+        observed = host.observe()
+        draft.host(host.description() | {"cores": observed.cores, "memory": observed.memory})
+        draft.host({"features": sorted(observed.features)})
+        check.admit(spec, observed, environ)
+        draft.pinned(spec, observed.platform)
+    with _step("input", draft):
+        bound: dict[str, int] = {}
+        inputs = _inputs(places.source, spec, bound)
+        from kernels.runtime.tensors import describe_all  # noqa: PLC0415  # NumPy: see above
+
+        draft.say("inputs", describe_all(inputs))
+    with _step("initialise", draft, "load"):
+        from kernels.runtime import kernel  # noqa: PLC0415  # not before the inputs are good
+
+        loaded = kernel.load(spec, places.root)
+        draft.say("versions", kernel.versions(spec))
+    with _step("execute", draft, "prepare"):
+        arrays = kernel.arguments(loaded, spec, inputs)
+        if loaded.prepare is not None:
+            draft.say("prepared", describe_all(arrays))
+    with _step("execute", draft, "compile"):
+        program = kernel.compiled(loaded, spec, arrays)
+        _require_ieee()
+    with _step("execute", draft):
+        results = program()
+        _require_ieee()
+    with _step("output", draft):
+        from kernels.runtime import outputs  # noqa: PLC0415  # NumPy: see above
+
+        outputs.validate(results, spec.outputs, bound)
+        outputs.write(places.target, results)
+        draft.say("outputs", describe_all(results))
+
+
+def _inputs(source: Path, spec: declared.Declared, bound: dict[str, int]) -> dict[str, Tensor]:
+    from kernels.runtime.reading import read_folder  # noqa: PLC0415  # NumPy: see above
+    from kernels.runtime.shapes import mismatches  # noqa: PLC0415
+
+    wanted = ", ".join(f"{name} ({table})" for name, table in spec.inputs.items())
+    if not source.exists() and spec.inputs:
+        raise InputError(
+            f"there is no {source}; this kernel needs {wanted}",
+            hint=f"mount a folder of .safetensors, .npz or .json files at {source}",
+        )
+    found = read_folder(source, spec.inputs, spec.memory) if source.exists() else {}
+    if wrong := mismatches(found, spec.inputs, bound):
+        raise InputError("; ".join(wrong), hint=f"this kernel takes {wanted}" if wanted else None)
+    return found
+
+
+def _require_ieee() -> None:
+    # A library built with -ffast-math switches the CPU to flushing when it is loaded.
+    if not (host.rounds_to_nearest() and host.keeps_denormals()):
+        raise KernelError(
+            "the kernel's code changed the CPU's floating-point mode", hint="compile native code without -ffast-math"
+        )
+
+
+@contextmanager
+def _step(step: Step, draft: Draft, duration: str | None = None) -> Iterator[None]:
+    started = time.perf_counter_ns()
+    try:
+        yield
+    except RunError as fault:
+        raise _StepError(step, fault) from fault
+    except MemoryError as error:
+        raise _StepError(step, HostError("this host ran out of memory")) from error
+    finally:
+        draft.took(duration or step, time.perf_counter_ns() - started)
+
+
+def _failed(places: Places, draft: Draft, step: Step, fault: RunError) -> int:
+    print(plain(f"error: {step}: {fault.message}"), file=sys.stderr)  # noqa: T201  # this is the program's voice
+    if fault.hint:
+        print(plain(f"hint: {fault.hint}"), file=sys.stderr)  # noqa: T201
+    try:
+        folder.put(places.target / folder.RECEIPT, draft.failed(step, fault))
+    except HostError as unwritable:
+        print(plain(f"note: no receipt: {unwritable.message}"), file=sys.stderr)  # noqa: T201
+    return fault.exit_code

@@ -1,0 +1,87 @@
+"""The receipt of a run (docs/protocol.md, "Receipt"): what was run on what, and what came out, bound by one hash.
+
+Only `result` is hashed. It holds nothing that differs between two hosts that computed the same thing; what does, host
+facts and durations, stands beside it.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from typing import Any
+
+from kernels.runtime import canonical, pins
+from kernels.runtime.declared import Declared
+from kernels.runtime.errors import RunError, Step
+
+PROTOCOL = 1
+
+
+class Draft:
+    """A receipt that fills while the run goes on, so that a failure at any point still leaves one."""
+
+    def __init__(self, image: str | None) -> None:
+        self._result: dict[str, Any] = {"protocol": PROTOCOL, "image": image}
+        self._host: dict[str, Any] = {}
+        self._microseconds: dict[str, int] = {}
+
+    def kernel(self, declared: Declared) -> None:
+        """Say which kernel this is."""
+        self._result |= {
+            "kernel": {"name": declared.name, "version": declared.version},
+            "profile": {"name": declared.profile, "threads": declared.threads},
+            "seed": declared.seed,
+            "spec": f"sha256:{declared.identity}",
+            "x64": declared.wide,
+        }
+
+    def pinned(self, declared: Declared, platform: str) -> None:
+        """Say which platform's image this is and which environment its profile demands."""
+        flags = [f"--{name}={value}" for name, value in pins.xla_flags(declared, platform).items()]
+        self._result["platform"] = platform
+        self._result["profile"]["environment"] = pins.variables(declared, platform)
+        self._result["profile"]["xla_flags"] = sorted(flags)
+
+    def host(self, facts: Mapping[str, str | int | list[str]]) -> None:
+        """Add facts about the host; never hashed."""
+        self._host |= facts
+
+    def say(self, key: str, value: Any) -> None:
+        """Add one field to the hashed part: `versions`, `inputs`, `prepared` or `outputs`."""
+        self._result[key] = value
+
+    def took(self, what: str, nanoseconds: int) -> None:
+        """Add a duration; never hashed."""
+        self._microseconds[what] = nanoseconds // 1000
+
+    def done(self) -> bytes:
+        """The receipt of a run that gave outputs."""
+        return self._finished({"status": "ok"})
+
+    def failed(self, step: Step, fault: RunError) -> bytes:
+        """The receipt of a run that ended with a fault."""
+        error = {"step": step, "exit": fault.exit_code, "message": plain(fault.message)}
+        if fault.hint:
+            error["hint"] = plain(fault.hint)
+        return self._finished({"status": "error", "error": error})
+
+    def _finished(self, outcome: dict[str, Any]) -> bytes:
+        result = self._result | outcome
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+        document = {
+            "result": result,
+            "sha256": canonical.sha256(result),
+            "host": self._host | {"peak_memory": peak},
+            "microseconds": self._microseconds,
+        }
+        return canonical.dumps(document) + b"\n"
+
+
+def plain(text: str) -> str:
+    """Text from anywhere made fit for a terminal and for UTF-8: control characters and lone surrogates escaped."""
+    return "".join(
+        character
+        if character == "\n" or character.isprintable()
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
