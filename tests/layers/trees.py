@@ -72,8 +72,6 @@ _meta = st.fixed_dictionaries(
 _xattrs = st.dictionaries(
     st.sampled_from(["user.x", "user.ä", "security.capability"]), st.binary(min_size=1, max_size=9)
 )
-    st.sampled_from(["user.x", "user.ä", "security.capability"]), st.binary(min_size=1, max_size=9)
-)
 
 
 @st.composite
