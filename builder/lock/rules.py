@@ -10,7 +10,6 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
@@ -24,8 +23,9 @@ LARGEST = 64 << 30
 LATEST_EPOCH = 8**11 - 1
 """The largest time that a ustar header holds (eleven octal digits, POSIX.1-1988)."""
 
-_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._~%-]*")
-_DEB_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_SEGMENT = re.compile(r"(?!\.+$)[A-Za-z0-9+_~%=@,:.-]+")
+_URL = re.compile(r"https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?/[!-\"$-~]*")
+_DEB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 _DEB_VERSION = re.compile(r"[0-9A-Za-z][A-Za-z0-9.+:~-]*")
 _WEIGHTS_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 _SUITE = re.compile(r"[a-z0-9][a-z0-9+._/-]*")
@@ -172,14 +172,9 @@ def _project_file(path: str) -> str | None:
 
 def url_problem(url: str) -> str | None:
     """Why `url` is not a plain https URL, or None if it is one."""
-    try:
-        parts = urlsplit(url)
-        fits = parts.scheme == "https" and bool(parts.hostname) and not parts.username and not parts.password
-        fits = fits and "@" not in parts.netloc and not parts.fragment and parts.port != 0
-    except ValueError:
-        fits = False
-    plain = url.isascii() and url.isprintable() and not set(url) & set(' "<>\\^`{|}#')
-    return None if fits and plain else f"{url!r} is not a plain https URL without user name and fragment"
+    if _URL.fullmatch(url):
+        return None
+    return f"{url!r} is not a plain https URL without user name and fragment"
 
 
 _PATHS: dict[Registry, Callable[[str], str | None]] = {
