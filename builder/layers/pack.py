@@ -17,7 +17,7 @@ from typing import Self
 from builder.layers import codec as codecs
 from builder.layers.digest import TreeDigest
 from builder.layers.entry import Entry, Kind, Layer
-from builder.layers.tar import ordered, tar_chunks, tar_size
+from builder.layers.tar import ordered, ordered_size, tar_chunks
 from builder.lock.model import Codec
 from builder.machine import usable_cores
 from builder.store.blobs import Store
@@ -41,7 +41,7 @@ def pack(name: str, entries: Sequence[Entry], store: Store, codec: Codec, *, thr
         EnvironmentFault: this machine cannot write the codec's bytes, or the store cannot take them.
     """
     entries = ordered(entries)
-    total = tar_size(entries)
+    total = ordered_size(entries)
     zstd = codecs.compressor(codec, total, threads=threads or usable_cores())
     tree, diff = TreeDigest(), hashlib.sha256()
     with store.writer() as writer:

@@ -16,10 +16,10 @@ from typing import BinaryIO, cast
 from builder.errors import IntegrityError
 from builder.layers.digest import TreeDigest
 from builder.layers.entry import Entry, Kind
-from builder.layers.header import BLOCK, decode, encode, padding, pax_size
+from builder.layers.header import BLOCK, decode, encode, encoded_size, padding, pax_size
 from builder.layers.order import check_entry, ordered, sort_key
 
-__all__ = ["CHUNK", "END", "ordered", "read_tar", "tar_chunks", "tar_entries", "tar_size", "write_tar"]
+__all__ = ["CHUNK", "END", "ordered", "ordered_size", "read_tar", "tar_chunks", "tar_entries", "tar_size", "write_tar"]
 
 CHUNK = 2**20
 """Bytes read and handed on at once."""
@@ -30,7 +30,12 @@ MAX_ENTRIES = 2**20
 
 def tar_size(entries: Sequence[Entry]) -> int:
     """Exact length in bytes of what `write_tar` writes."""
-    return len(END) + sum(len(encode(entry)) + entry.size + padding(entry.size) for entry in ordered(entries))
+    return ordered_size(ordered(entries))
+
+
+def ordered_size(entries: Sequence[Entry]) -> int:
+    """As `tar_size`, for entries that `ordered` returned."""
+    return len(END) + sum(encoded_size(entry) + entry.size + padding(entry.size) for entry in entries)
 
 
 def write_tar(entries: Sequence[Entry], out: Callable[[bytes], object]) -> None:
