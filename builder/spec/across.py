@@ -1,0 +1,138 @@
+"""Checks that look at more than one value of a spec.
+
+They read plain data, so that they also run over a spec some other part of which is wrong: every finding comes at once.
+Whatever has not the expected type is left to the model to report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from builder.spec import flags
+
+Loc = tuple[str | int, ...]
+
+UNIQUE: Final[tuple[tuple[str, str], ...]] = (
+    ("kernel", "files"),
+    ("kernel", "platforms"),
+    ("os", "packages"),
+    ("os", "allow_scripts"),
+    ("python", "requirements"),
+    ("python", "exclude"),
+    ("hardware", "forbid"),
+)
+"""Arrays in which a value stands once; the arrays of native tables are too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with the value at `loc`."""
+
+    loc: Loc
+    message: str
+    hint: str | None
+
+
+def problems(data: Mapping[str, object]) -> list[Problem]:
+    """Everything that values are wrong about together.
+
+    Args:
+        data: the spec as parsed, valid or not, by alias.
+    """
+    return [*_duplicates(data), *_projects(data), *_fast_math(data), *_xla(data), *_strings(data)]
+
+
+def _table(data: object, key: str) -> Mapping[str, object]:
+    value = data.get(key) if isinstance(data, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _strings_of(table: Mapping[str, object], key: str) -> list[tuple[int, str]]:
+    value = table.get(key)
+    return [(i, v) for i, v in enumerate(value) if isinstance(v, str)] if isinstance(value, (list, tuple)) else []
+
+
+def _duplicates(data: Mapping[str, object]) -> Iterator[Problem]:
+    arrays: list[tuple[Loc, list[tuple[int, str]]]] = [
+        ((table, key), _strings_of(_table(data, table), key)) for table, key in UNIQUE
+    ]
+    for name in _table(data, "native"):
+        table = _table(_table(data, "native"), name)
+        arrays += [(("native", name, key), _strings_of(table, key)) for key in ("sources", "headers")]
+    for loc, values in arrays:
+        seen: set[str] = set()
+        for index, value in values:
+            if value in seen:
+                yield Problem((*loc, index), f"{value!r} stands twice in this array", "keep one of them")
+            seen.add(value)
+
+
+def _projects(data: Mapping[str, object]) -> Iterator[Problem]:
+    """One project asked for twice under one condition, and one asked for and excluded."""
+    entries = _strings_of(_table(data, "python"), "requirements")
+    if not entries:
+        return
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - only specs with wheels
+    from packaging.utils import canonicalize_name  # noqa: PLC0415
+
+    excluded = {canonicalize_name(name): index for index, name in _strings_of(_table(data, "python"), "exclude")}
+    seen: dict[tuple[str, str], str] = {}
+    for index, text in entries:
+        try:
+            parsed = Requirement(text)
+        except InvalidRequirement:
+            continue
+        name = canonicalize_name(parsed.name)
+        first = seen.setdefault((name, str(parsed.marker)), text)
+        if first != text:
+            yield Problem(
+                ("python", "requirements", index),
+                f"{parsed.name!r} is required twice, also as {first!r}",
+                "join the two into one requirement",
+            )
+        if name in excluded:
+            yield Problem(
+                ("python", "exclude", excluded.pop(name)),
+                f"{name!r} is both required and excluded",
+                "take it out of one of the two arrays",
+            )
+
+
+def _fast_math(data: Mapping[str, object]) -> Iterator[Problem]:
+    if _table(data, "determinism").get("profile") == "none":
+        return
+    compiler = _strings_of(_table(data, "compiler"), "flags")
+    places: list[tuple[Loc, str]] = [(("compiler", "flags", index), flag) for index, flag in compiler]
+    for name in _table(data, "native"):
+        table = _table(_table(data, "native"), name)
+        places += [(("native", name, "flags", index), flag) for index, flag in _strings_of(table, "flags")]
+    for loc, flag in places:
+        if flags.fast_math(flag):
+            yield Problem(
+                loc,
+                f"{flag!r} lets the compiler change results, which profile 'pinned' rules out",
+                'leave it out, or set profile = "none" in [determinism]',
+            )
+
+
+def _xla(data: Mapping[str, object]) -> Iterator[Problem]:
+    """A flag's name and value together decide whether it may stand."""
+    for name, value in _table(_table(data, "xla"), "flags").items():
+        refusal = flags.xla(name, value)
+        if refusal:
+            yield Problem(("xla", "flags", name), refusal.message, refusal.hint)
+
+
+def _strings(data: Mapping[str, object]) -> Iterator[Problem]:
+    """JAX has no strings: something must turn them into arrays."""
+    if _table(data, "kernel").get("prepare") is not None:
+        return
+    for name in _table(data, "inputs"):
+        if _table(_table(data, "inputs"), name).get("dtype") == "string":
+            yield Problem(
+                ("inputs", name, "dtype"),
+                "a JAX function takes no strings",
+                'name a function that turns them into arrays: prepare = "model:prepare" in [kernel]',
+            )
