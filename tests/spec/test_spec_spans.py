@@ -129,8 +129,8 @@ scalars = (
     | st.floats()
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
     | st.dates()
-    | st.datetimes()
-    | st.times()
+    | st.datetimes().map(lambda moment: moment.replace(fold=0))
+    | st.times().map(lambda time: time.replace(fold=0))
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
 documents = st.dictionaries(keys, values, max_size=5)
@@ -147,7 +147,7 @@ def write_key(key, draw):
     return key if bare and draw(st.booleans()) else write_string(key, draw)
 
 
-def write_value(value, draw):
+def write_value(value, draw):  # noqa: PLR0911 - one per type
     match value:
         case bool():
             return str(value).lower()
@@ -186,7 +186,9 @@ def write_table(table, draw, path=()):
     plain, tables = [], []
     for key, value in table.items():
         as_table = isinstance(value, dict) and draw(st.booleans())
-        as_tables = isinstance(value, list) and value and all(isinstance(v, dict) for v in value) and draw(st.booleans())
+        as_tables = (
+            isinstance(value, list) and value and all(isinstance(v, dict) for v in value) and draw(st.booleans())
+        )
         (tables if as_table or as_tables else plain).append((key, value))
     lines = []
     for key, value in plain:
@@ -194,7 +196,9 @@ def write_table(table, draw, path=()):
             ((below, inner),) = value.items()
             lines.append(f"{write_key(key, draw)} . {write_key(below, draw)}={write_value(inner, draw)}")
         else:
-            lines.append(f"{draw(st.sampled_from(['', '  ']))}{write_key(key, draw)} = {write_value(value, draw)} # x = 1")
+            lines.append(
+                f"{draw(st.sampled_from(['', '  ']))}{write_key(key, draw)} = {write_value(value, draw)} # x = 1"
+            )
     for key, value in tables:
         header = ".".join(write_key(part, draw) for part in (*path, key))
         if isinstance(value, dict):

@@ -211,8 +211,8 @@ def test_compiler_flags(flag):
         "-fprofile-use", "-fprofile-generate=/x", "-fprofile-dir=x", "-fauto-profile=x", "-fbranch-probabilities",
         "--coverage", "-fplugin=x.so", "-specs=x", "-wrapper", "-save-temps", "-fdump-tree-all", "-dumpdir", "-MD",
         "-MFx", "-Xlinker", "-Tx.ld", "-fuse-ld=gold", "-Wl,--build-id=uuid", "-Wl,--build-id=0xff", "-Wl,@x",
-        "-Wl,-rpath,/usr/lib", "-Wl,-rpath=/usr/lib", "-Wl,-L/usr/lib", "-Wp,-I/usr/include", "-Wl,-o,x", "x.c", "", " ",
-        "-O2 -g", "-DX=\n",
+        "-Wl,-rpath,/usr/lib", "-Wl,-rpath=/usr/lib", "-Wl,-L/usr/lib", "-Wp,-I/usr/include", "-Wl,-o,x", "x.c", "",
+        " ", "-O2 -g", "-DX=\n",
     ],
 )  # fmt: skip
 def test_compiler_flags_that_open_the_build(flag):

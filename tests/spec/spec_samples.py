@@ -1,4 +1,4 @@
-import pytest
+"""Two specs: the least one, and one that sets every key."""
 
 MINIMAL = """\
 schema = 1
@@ -84,13 +84,3 @@ description = "numbers"
 inputs = "one.json"
 outputs = "one.safetensors"
 """
-
-
-@pytest.fixture
-def minimal():
-    return MINIMAL
-
-
-@pytest.fixture
-def full():
-    return FULL
