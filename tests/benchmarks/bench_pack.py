@@ -1,7 +1,8 @@
 """Packing against `tar | zstd -3 -T2` over the same files, in one run.
 
-`python tests/benchmarks/bench_pack.py [FOLDER]`. Without a folder it packs 600 MB made up of this Python's own files. Needs GNU tar and the zstd program
-(`apt-get install zstd`). Prints the best of several alternating rounds, their ratio, and the packer's peak memory.
+`python tests/benchmarks/bench_pack.py [FOLDER]`. Without a folder it packs 600 MB made up of this Python's own
+files. Needs GNU tar and the zstd program (`apt-get install zstd`). Prints the best of several alternating rounds, their
+ratio, and the packer's peak memory.
 """
 
 from __future__ import annotations
