@@ -43,6 +43,10 @@ class Codec(_Table):
     level: int
 
 
+CODEC = Codec(version="1.5.7", level=3)
+"""What new locks name; the packer refuses any other."""
+
+
 class Built(_Table):
     """What the lock's first build gave; later builds of the same sources must give it again."""
 

@@ -169,11 +169,12 @@ def _artifact(
     remote = wheel_remote(package, wheel)
     size = remote.size or obtain(remote, machine=machine, store=store, progress=progress)
     tags = parse_wheel_filename(remote.path.rpartition("/")[2])[3]
+    fits = [names.debian for names in NAMES.values() if any(tag.platform.endswith(names.machine) for tag in tags)]
     return Artifact(
         kind="wheel",
         name=remote.name,
         version=remote.version,
-        architecture="all" if any(tag.platform == "any" for tag in tags) else NAMES[target.platform].debian,
+        architecture=fits[0] if len(fits) == 1 else "all",
         registry="pypi",
         path=remote.path,
         sha256=remote.sha256,

@@ -35,12 +35,12 @@ Place = tuple[str, int]
 """A stanza: the table's name and its position among those of that name."""
 
 
-def artifact_order(item: Artifact) -> tuple[str, str, str, str, str]:
+def artifact_order(item: Artifact) -> tuple[str, ...]:
     """The key that artifacts are sorted by, in a lock and everywhere else."""
-    return (item.kind, item.name, item.version, item.architecture, item.path)
+    return (item.kind, item.name, item.version, item.architecture, item.path, *item.roles, *item.platforms)
 
 
-def index_order(item: Index) -> tuple[str, str, str]:
+def index_order(item: Index) -> tuple[str, ...]:
     """The key that indexes are sorted by."""
     return (item.registry, item.suite, item.path)
 
@@ -202,7 +202,7 @@ def _contradictions(artifacts: Sequence[Artifact]) -> Iterator[tuple[Place, str]
         for role in item.roles:
             for platform in item.platforms:
                 other = places.setdefault((item.kind, item.name, role, platform), item)
-                if other is not item and artifact_order(other) != artifact_order(item):
+                if other is not item:
                     versions = f"as {other.version!r} and as {item.version!r}"
                     yield ("artifact", position), f"{item.kind} {item.name!r} is there {versions} for {role} {platform}"
         if contents.setdefault((item.registry, item.path), (item.sha256, item.size)) != (item.sha256, item.size):

@@ -1,0 +1,163 @@
+"""From a spec to a lock: every registry asked once, every answer pinned by hash."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from builder.errors import EnvironmentFault, ResolveError
+from builder.lock.debian import solver
+from builder.lock.debian.archive import Archive
+from builder.lock.debian.packages import DebianRegistry, artifact
+from builder.lock.debian.toolchain import toolchain_packages, tools_packages
+from builder.lock.debian.universe import Universe
+from builder.lock.keep import ALL, Keeping, Kept, Upgrade, kept
+from builder.lock.merge import merged
+from builder.lock.model import CODEC, FORMAT, Index, Lock
+from builder.lock.python import resolve_wheels
+from builder.lock.rules import index_order, violations
+from builder.lock.target import target
+from builder.lock.weights import resolve_weights
+from builder.machine import Machine
+from builder.platforms import NAMES, Platform
+from builder.progress import Progress
+from builder.spec.identity import identity
+from builder.spec.model import Spec
+from builder.store.artifact import Artifact, Role
+from builder.store.attempt import Patience
+from builder.store.blobs import Store
+from builder.store.client import Client
+
+__all__ = ["ALL", "Upgrade", "resolve"]
+
+
+def resolve(
+    spec: Spec,
+    folder: Path,
+    *,
+    machine: Machine,
+    store: Store,
+    progress: Progress,
+    previous: Lock | None,
+    upgrade: Upgrade,
+    now: datetime,
+) -> Lock:
+    """Resolve a spec.
+
+    Args:
+        spec: the validated spec.
+        folder: the kernel's, for its local weights.
+        machine: where mirrors and indexes are.
+        store: keeps what has to be downloaded on the way.
+        progress: is told.
+        previous: an earlier lock, whose versions are kept while they fit.
+        upgrade: what not to keep: some names, `ALL`, or None for nothing.
+        now: the moment at which signed indexes have to be in force.
+
+    Returns:
+        The lock. Its `image` is that of `previous` if nothing else changed, and None otherwise.
+
+    Raises:
+        ResolveError: the registries cannot meet the spec.
+        UsageError: `upgrade` names something that is not locked.
+        FetchError: a registry cannot be reached.
+        IntegrityError: a registry serves something that is not what was signed or promised.
+        EnvironmentFault: the machine is offline.
+    """
+    if machine.offline:
+        raise EnvironmentFault(
+            "resolving asks the registries, and this machine is offline",
+            where=spec.kernel.name,
+            hint="run `kbuild lock` with the network; building from the lock works offline once its files are fetched",
+        )
+    keep = kept(previous, upgrade)
+    universes, indexes = _universes(spec, machine=machine, store=store, progress=progress, now=now)
+    debs = merged(_debian(spec, universes, keep, progress))
+    environ = _index_environment(machine)
+    targets = [target(platform, _of(debs, platform)) for platform in sorted(spec.kernel.platforms)]
+    wheels = resolve_wheels(
+        spec.python,
+        targets,
+        machine=machine,
+        environ=environ,
+        store=store,
+        progress=progress,
+        keep={item.platform: keep.versions("wheel", "image", item.platform) for item in targets},
+    )
+    weights = resolve_weights(
+        spec.weights,
+        folder,
+        targets,
+        machine=machine,
+        environ=environ,
+        store=store,
+        progress=progress,
+        keep=keep.weights(),
+    )
+    index = tuple(sorted(keep.indexes(debs, indexes), key=index_order))
+    lock = Lock(
+        spec=identity(spec),
+        format=FORMAT,
+        epoch=max(_seconds(item.date) for item in index),
+        codec=CODEC,
+        index=index,
+        artifact=merged([*debs, *wheels, *weights]),
+    )
+    for _, problem in violations(lock):
+        raise ResolveError(f"a registry offers what no lock can hold: {problem}", where=spec.kernel.name)
+    if previous is not None and lock == previous.model_copy(update={"image": None}):
+        return previous
+    return lock
+
+
+def _universes(
+    spec: Spec, *, machine: Machine, store: Store, progress: Progress, now: datetime
+) -> tuple[Mapping[str, Universe], tuple[Index, ...]]:
+    archive = Archive(_bases(machine), Client(Patience()), store, progress, now)
+    architectures = [names.debian for names in NAMES.values()]
+    return archive.universes(spec.os.release, updates=spec.os.updates, architectures=architectures)
+
+
+def _debian(spec: Spec, universes: Mapping[str, Universe], keep: Kept, progress: Progress) -> list[Artifact]:
+    """The packages of every role and platform: the image's and the compiler's for its own, the tools for each host."""
+    found: list[Artifact] = []
+
+    def add(
+        role: Role, platform: Platform, roots: Callable[[Universe], Sequence[str]], implicit: Sequence[str]
+    ) -> None:
+        universe = Keeping(universes[NAMES[platform].debian], keep.versions("deb", role, platform))
+        with progress.step(f"resolve Debian packages of the {role} for {platform}", unit="items"):
+            packages = solver.resolve(roots(universe), universe, implicit=implicit)
+        found.extend(artifact(package, [role], [platform]) for package in packages)
+
+    compiler = spec.compiler
+    for platform in sorted(spec.kernel.platforms):
+        add("image", platform, lambda _: spec.os.packages, solver.IMPLICIT)
+        if spec.native:
+            add("toolchain", platform, partial(toolchain_packages, compiler.name, compiler.version), solver.IMPLICIT)
+    for platform in sorted(NAMES):
+        add("tools", platform, tools_packages, ())
+    return found
+
+
+def _of(debs: Sequence[Artifact], platform: Platform) -> list[Artifact]:
+    return [item for item in debs if "image" in item.roles and platform in item.platforms]
+
+
+def _seconds(date: str) -> int:
+    return int(datetime.strptime(date, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+
+
+def _bases(machine: Machine) -> Callable[[DebianRegistry], Sequence[str]]:
+    from builder.store.registries import debian_bases  # noqa: PLC0415
+
+    return lambda registry: debian_bases(registry, machine, None)
+
+
+def _index_environment(machine: Machine) -> Mapping[str, str]:
+    from builder.store.registries import uv_environment  # noqa: PLC0415
+
+    return uv_environment(machine, os.environ)
