@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import threading
@@ -41,6 +40,7 @@ from builder.store.atomic import (
     write_whole,
 )
 from builder.store.locks import Session, exclusive
+from builder.store.records import dump_record, parse_record
 
 CHUNK = 1 << 20
 """Bytes per read and hash update: above 256 KiB the speed of SHA-256 no longer depends on it."""
@@ -207,11 +207,10 @@ class Store:
     def remember(self, kind: str, key: str, value: dict[str, Any]) -> None:
         """Keep a small JSON record, replacing the one of that key."""
         path = self.record_path(kind, key)
-        data = json.dumps({"seal": _seal(value), "value": value}, sort_keys=True).encode()
         temporary = self.temporary()
         with faults(path):
             make_folder(path.parent)
-            write_whole(path, data, temporary=temporary)
+            write_whole(path, dump_record(value), temporary=temporary)
 
     def directory(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
         """A materialised folder, made once and then shared; treat it as read-only.
@@ -349,21 +348,7 @@ def _clear(aside: Path) -> None:
         remove_tree(aside)
 
 
-def parse_record(data: bytes) -> dict[str, Any] | None:
-    """The value in a record file's bytes, or None if they are damaged."""
-    try:
-        record = json.loads(data)
-        value, seal = record["value"], record["seal"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) and seal == _seal(value) else None
-
-
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"not a name of the store: {name!r}")
     return name
-
-
-def _seal(value: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

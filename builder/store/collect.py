@@ -22,8 +22,9 @@ from builder.errors import KbuildError
 from builder.machine import usable_cores
 from builder.progress import Progress
 from builder.store.atomic import faults, make_folder, remove_tree
-from builder.store.blobs import Store, hash_file, parse_record
+from builder.store.blobs import Store, hash_file
 from builder.store.locks import SLACK_NS, alive
+from builder.store.records import parse_record
 
 DAY = 86_400
 OLDER_THAN = 30 * DAY
