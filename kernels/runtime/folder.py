@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -41,4 +42,6 @@ def put(path: Path, data: bytes) -> None:
         part.write_bytes(data)
         os.replace(part, path)  # noqa: PTH105
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()  # its space may be what the receipt needs
         raise HostError(f"{path} can't be written: {error.strerror}") from error

@@ -41,7 +41,8 @@ def from_json(name: str, value: Any, tables: Mapping[str, Table]) -> Tensor:
         InputError: the name is not declared, the nesting is not rectangular, or an element does not fit the type.
     """
     if name not in tables:
-        raise InputError(f"{name!r} is not declared{did_you_mean(name, tables)}")
+        known = ", ".join(tables)
+        raise InputError(f"{name!r} is not declared{did_you_mean(name, tables)}", hint=f"this kernel takes {known}")
     table = tables[name]
     shape = _shape(name, value, table)
     leaves: list[Any] = []

@@ -185,13 +185,14 @@ def _npy(name: str, file: BinaryIO, size: int) -> Tensor:
 
 
 def _text(name: str, array: Array) -> Text:
+    # Decoded here: NumPy itself turns code points beyond Unicode into a SystemError.
+    data, size = np.ascontiguousarray(array).tobytes(), array.dtype.itemsize
+    codec = "utf-32-be" if array.dtype.str.startswith(">") else "utf-32-le"
     try:
-        values = tuple(array.reshape(-1).tolist())
-        for value in values:
-            value.encode()
-    except (UnicodeError, ValueError) as error:
+        values = (data[start : start + size].decode(codec) for start in range(0, len(data), size))
+        return Text(array.shape, tuple(value.rstrip("\0") for value in values))
+    except UnicodeDecodeError as error:
         raise InputError(f"{name!r} holds text that is not Unicode") from error
-    return Text(array.shape, values)
 
 
 def _checked(name: str, array: Array) -> Array:

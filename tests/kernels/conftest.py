@@ -1,0 +1,124 @@
+"""Kernels laid out as in an image, and calls of the runtime on them."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import rfc8785
+from safetensors.numpy import load_file
+
+from builder.spec.load import load
+from kernels.runtime import declared, host, pins
+
+REPOSITORY = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of one call."""
+
+    code: int
+    stderr: str
+    out: Path
+
+    @property
+    def receipt(self):
+        return json.loads((self.out / "receipt.json").read_bytes())
+
+    @property
+    def outputs(self):
+        return load_file(self.out / "outputs.safetensors")
+
+
+class Image:
+    """The part of an image's file system that the runtime looks at, made from a kernel's folder as a build makes it."""
+
+    def __init__(self, folder, root, out):
+        self.kernel, self.root, self.out = folder, root, out
+        self.folder = root / "opt/kernel"
+        self.folder.mkdir(parents=True)
+        self.spec = load(folder / "spec.toml").model_dump(mode="json", by_alias=True)
+        self.write_spec()
+        for pattern in self.spec["kernel"]["files"]:
+            for path in folder.glob(pattern):
+                shutil.copy(path, self.folder / path.name)
+        for name, table in self.spec["weights"].items():
+            if table["source"].startswith("file:"):
+                self.add_weights(name, folder / table["source"].removeprefix("file:"))
+
+    def example(self, name, source):
+        """Put an example's inputs into a folder of inputs."""
+        shutil.copy(self.kernel / self.spec["examples"][name]["inputs"], source)
+        return source
+
+    def write_spec(self, **tables):
+        """Write spec.json; `tables` adds to the spec's own."""
+        for table, values in tables.items():
+            self.spec[table] |= values
+        (self.folder / "spec.json").write_bytes(rfc8785.dumps(self.spec))
+
+    def add_weights(self, name, path):
+        (self.folder / "weights" / name).mkdir(parents=True)
+        (self.folder / "weights" / name / path.name).symlink_to(path)
+
+    def environment(self):
+        """The environment that the image's configuration sets, and what tests need of this machine's."""
+        spec, platform = declared.read(self.root), host.observe().platform
+        flags = " ".join(f"--{name}={value}" for name, value in pins.xla_flags(spec, platform).items())
+        python = {"PYTHONPATH": str(REPOSITORY), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        return pins.variables(spec, platform) | python | {"XLA_FLAGS": flags}
+
+    def call(self, source, environ=None, out=None):
+        """Run the runtime as the image's entry point does, in a process of its own."""
+        out = out or self.out
+        command = [sys.executable, "-m", "kernels.runtime"]
+        command += ["--root", str(self.root), "--input", str(source), "--output", str(out)]
+        environ = self.environment() if environ is None else environ
+        done = subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=300, check=False)
+        assert done.stdout == ""
+        return Ran(done.returncode, done.stderr, out)
+
+
+@pytest.fixture(scope="session")
+def module_from():
+    """A function that imports a Python file under a name that nothing else has."""
+
+    def load_module(path):
+        spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load_module
+
+
+@pytest.fixture
+def image_of(tmp_path):
+    """A function from a kernel's folder to its image."""
+
+    def make(folder):
+        out = tmp_path / "out"
+        out.mkdir()
+        return Image(folder, tmp_path / "root", out)
+
+    return make
+
+
+@pytest.fixture
+def tiny(image_of):
+    """The tiny kernel's image."""
+    return image_of(HERE / "tiny")
+
+
+@pytest.fixture
+def source(tmp_path):
+    """An empty folder for inputs."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
