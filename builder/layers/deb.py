@@ -147,7 +147,7 @@ def parse_control(data: bytes, where: str) -> dict[str, str]:
     last = ""
     for number, line in enumerate(lines, 1):
         if line[:1] in (" ", "\t") and last and line.strip():
-            fields[last] += "\n" + line.rstrip()
+            fields[last] += "\n" + line
             continue
         match = _FIELD.fullmatch(line)
         if match is None or match[1].startswith(("#", "-")):
@@ -155,8 +155,8 @@ def parse_control(data: bytes, where: str) -> dict[str, str]:
         last = match[1]
         if any(last.lower() == known.lower() for known in fields):
             raise IntegrityError(f"the control file names the field {last} twice", where=where)
-        fields[last] = match[2].rstrip()
-    return fields
+        fields[last] = match[2]
+    return {name: value.rstrip() for name, value in fields.items()}
 
 
 def _conffiles(data: bytes, where: str) -> tuple[str, ...]:

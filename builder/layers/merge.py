@@ -53,7 +53,7 @@ def merge(debs: Sequence[Deb]) -> dict[str, Owned]:
             place = links.place(entry.path)
             if place in links and entry.kind is Kind.DIRECTORY:
                 continue
-            _settle(Owned(moved(entry, place, links), deb), tree, links)
+            _settle(Owned(moved(entry, place, links), deb), tree)
     _check_folders(tree, links)
     return _with_root(tree, tops, ordered)
 
@@ -76,7 +76,7 @@ def _with_root(tree: dict[str, Owned], tops: dict[str, str], debs: Sequence[Deb]
     return tree
 
 
-def _settle(new: Owned, tree: dict[str, Owned], links: Links) -> None:
+def _settle(new: Owned, tree: dict[str, Owned]) -> None:
     path = new.entry.path
     old = tree.get(path)
     if old is None or old.deb is new.deb:
@@ -108,8 +108,11 @@ def _same(one: Entry, other: Entry) -> bool:
 def _digest(entry: Entry) -> bytes:
     if entry.source is None:
         return b""
+    digest = hashlib.sha256()
     with entry.source() as content:
-        return hashlib.file_digest(content, "sha256").digest()
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+    return digest.digest()
 
 
 def _replaces(deb: Deb, other: Deb) -> bool:

@@ -9,7 +9,7 @@ directory never replaces a link, whatever the order of the packages.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from builder.errors import IntegrityError
@@ -40,6 +40,10 @@ class Links:
     def __contains__(self, path: str) -> bool:
         return path in self._links
 
+    def same(self, links: Mapping[str, str]) -> bool:
+        """Whether this is that set of links."""
+        return self._links == links
+
     def place(self, path: str) -> str:
         """Where an object of this path stands: links above it are followed, one at the path itself is not."""
         above, _, name = path.rpartition("/")
@@ -49,31 +53,40 @@ class Links:
         return f"{folder}/{name}" if folder else name
 
     def resolve(self, path: str) -> str:
-        """Where a path leads in the end, below the root; `..` at the root stays there, as in a chroot.
+        """Where a path leads in the end; see `follow`."""
+        return follow(path, self._links.get)
 
-        Raises:
-            IntegrityError: it leads in circles.
-        """
-        done: list[str] = []
-        todo = path.split("/")[::-1]
-        hops = 0
-        while todo:
-            part = todo.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                del done[-1:]
-                continue
-            done.append(part)
-            target = self._links.get("/".join(done))
-            if target is None:
-                continue
-            hops += 1
-            if hops > _MOST_HOPS:
-                raise IntegrityError("too many levels of symbolic links", where=repr(path))
-            done = [] if target.startswith("/") else done[:-1]
-            todo.extend(target.split("/")[::-1])
-        return "/".join(done)
+
+def follow(path: str, target_of: Callable[[str], str | None]) -> str:
+    """Where a path leads in the end, below the root; `..` at the root stays there, as in a chroot.
+
+    Args:
+        path: relative to the root.
+        target_of: the text of the symlink at a path that has no other links in it, or None if there is no symlink.
+
+    Raises:
+        IntegrityError: it leads in circles.
+    """
+    done: list[str] = []
+    todo = path.split("/")[::-1]
+    hops = 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        done.append(part)
+        target = target_of("/".join(done))
+        if target is None:
+            continue
+        hops += 1
+        if hops > _MOST_HOPS:
+            raise IntegrityError("too many levels of symbolic links", where=repr(path))
+        done = [] if target.startswith("/") else done[:-1]
+        todo.extend(target.split("/")[::-1])
+    return "/".join(done)
 
 
 def find_links(entries: Iterable[Entry], links: Mapping[str, str]) -> Links:
@@ -89,7 +102,7 @@ def find_links(entries: Iterable[Entry], links: Mapping[str, str]) -> Links:
             place = known.place(entry.path)
             if place not in links:
                 found[place] = moved(entry, place, known).target
-        if found == known._links:  # noqa: SLF001
+        if known.same(found):
             return known
         known = Links(found)
     raise IntegrityError("the packages' symbolic links move each other without end")
