@@ -70,7 +70,7 @@ def decompressed(stream: BinaryIO, *, size: int | None = None, where: str = "lay
     """Read a zstd blob's content, bounded.
 
     Args:
-        stream: the blob.
+        stream: the blob; closed with what is returned.
         size: the exact length of its content, where that is known.
         where: what to call it in errors.
 
@@ -135,6 +135,7 @@ class _Decompressed(io.RawIOBase):
         super().__init__()
         import zstandard  # noqa: PLC0415
 
+        self._stream = stream
         self._where = where
         self._failure = zstandard.ZstdError
         start = stream.read(_FRAME_HEADER)
@@ -154,6 +155,10 @@ class _Decompressed(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
