@@ -32,6 +32,12 @@ HEADER = """\
 # Written by `kbuild lock`. Commit it, and do not edit it: change the spec and run `kbuild lock` again.
 """
 
+_END = re.compile(r"^# end: ([0-9]{1,6}) artifacts\r?\n\Z", re.MULTILINE)
+"""The last line: a file that was cut off at the end of a stanza, or that lost one in a merge, would read well."""
+
+_NOTHING: dict[str, Any] = {"index": (), "artifact": ()}
+"""What a file without stanzas says."""
+
 _HINT = "run `kbuild lock` to write it anew"
 
 
@@ -49,6 +55,7 @@ def read(path: Path) -> Lock:
         EnvironmentFault: the machine refuses to read it.
     """
     text = _text(path)
+    end = _END.search(text)
     try:
         data = tomli.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: tomli's own, and numbers of thousands of digits
@@ -57,13 +64,16 @@ def read(path: Path) -> Lock:
         raise LockError(f"the lock is not TOML ({_brief(error)})", where=where, hint=_HINT) from error
     _refuse_newer(data, path)
     try:
-        lock = Lock.model_validate(_tuples(data))
+        lock = Lock.model_validate(_NOTHING | _tuples(data))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         message = f"the lock is malformed: {_dotted(first['loc'])}: {_lower(first['msg'])}"
         raise LockError(
             message + _more(error.error_count()), where=_where(path, text, _place(first["loc"])), hint=_HINT
         ) from error
+    if end is None or int(end[1]) != len(lock.artifact):
+        what = "its last line is missing" if end is None else f"it has {len(lock.artifact)} artifacts, not {end[1]}"
+        raise LockError(f"the lock is not whole: {what}", where=str(path), hint=_HINT)
     if found := list(violations(lock)):
         place, problem = found[0]
         raise LockError(f"the lock is wrong: {problem}{_more(len(found))}", where=_where(path, text, place), hint=_HINT)
@@ -83,7 +93,7 @@ def write(path: Path, lock: Lock) -> None:
         EnvironmentFault: the machine refuses (disk full, read-only, permission).
     """
     text = dumps(lock)
-    if found := list(violations(Lock.model_validate(_tuples(tomli.loads(text))))):
+    if found := list(violations(Lock.model_validate(_NOTHING | _tuples(tomli.loads(text))))):
         raise ValueError(f"a lock that no one may read back: {found[0][1]}")
     data = text.encode()
     with faults(path):
@@ -177,6 +187,7 @@ def _parts(lock: Lock) -> Iterator[str]:
         yield "[[index]]\n" + _lines(_fields(index))
     for item in sorted(lock.artifact, key=artifact_order):
         yield "[[artifact]]\n" + _artifact(item)
+    yield f"# end: {len(lock.artifact)} artifacts\n"
 
 
 def _artifact(item: Artifact) -> str:
