@@ -44,6 +44,11 @@ class Sources:
             state.update(f"{role}\0{item.path}\0{item.sha256}\n".encode())
         return f"sha256:{state.hexdigest()}"
 
+    def files(self) -> dict[str, str]:
+        """Hex SHA-256 of every file by its path."""
+        native = [item for items in self.native.values() for item in items]
+        return {item.path: item.sha256 for item in (*self.code, *native, *self.local)}
+
 
 def snapshot(spec: Spec, folder: Path, store: Store) -> Sources:
     """Read the files that the spec names into the store.

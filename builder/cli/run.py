@@ -1,0 +1,115 @@
+"""`kbuild run DIGEST|SPEC`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from builder.hosts.local import RunResult
+    from builder.machine import Machine
+    from builder.store.blobs import Store
+
+
+def arguments(verb: argparse.ArgumentParser) -> None:
+    """Declare what this verb takes."""
+    verb.add_argument("image", metavar="DIGEST|SPEC", help="an image in the store, or a spec to build and run")
+    verb.add_argument(
+        "--input", metavar="FILE", type=Path, action="append", default=[],
+        help="inputs by tensor name: .safetensors, .npz or .json; may be given several times",
+    )  # fmt: skip
+    verb.add_argument(
+        "--set", metavar="NAME=JSON", action="append", default=[], help="one input, such as text='[\"a cat sits\"]'"
+    )
+    verb.add_argument("--output", metavar="DIR", type=Path, help="where outputs and receipt go (default: in the store)")
+    verb.add_argument("--platform", choices=("linux/amd64", "linux/arm64"), help="default: this machine's, else emulated")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the kernel once, and print a line for each output: name, dtype, shape, hash."""
+    from builder.cli.display import progress
+    from builder.machine import from_environment
+    from builder.pipeline.run import run_image
+    from builder.store.blobs import Store
+
+    machine = from_environment(os.environ)
+    store = Store(machine.store)
+    given = set_inputs(options.set)
+    digest = _digest(options, store, machine)
+    with tempfile.TemporaryDirectory(prefix="kbuild-") as folder:
+        inputs = list(options.input)
+        if given:
+            inputs.append(Path(folder) / "set.json")
+            inputs[-1].write_text(json.dumps(given, ensure_ascii=False), encoding="utf-8")
+        with progress(options) as display:
+            result = run_image(
+                digest, inputs, platform=options.platform, output=options.output, store=store, machine=machine,
+                progress=display,
+            )  # fmt: skip
+    _report(result, options)
+    return 0
+
+
+def set_inputs(pairs: Sequence[str]) -> dict[str, Any]:
+    """The tensors of `--set NAME=JSON`.
+
+    Raises:
+        UsageError: a pair is not of that form, or a name comes twice.
+    """
+    from builder.errors import UsageError
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--set {pair!r} is not NAME=JSON", hint="write --set x='[1, 2, 3]'")
+        if name in found:
+            raise UsageError(f"--set gives {name} twice", hint="give every input once")
+        try:
+            found[name] = json.loads(text)
+        except ValueError as error:
+            raise UsageError(
+                f"--set {name}: not JSON: {error}", hint=f"quote strings: --set {name}='[\"...\"]'"
+            ) from error
+    return found
+
+
+def _digest(options: argparse.Namespace, store: Store, machine: Machine) -> str:
+    if re.fullmatch(r"(sha256:)?[0-9a-f]{6,64}", options.image):
+        return str(options.image)
+    from builder.backends.embedded import EmbeddedBackend
+    from builder.cli.display import progress
+    from builder.cli.paths import lock_path, spec_path
+    from builder.pipeline import unchanged
+    from builder.pipeline.build import build
+
+    spec = spec_path(Path(options.image))
+    if record := unchanged.recall(store, spec, lock_path(spec)):
+        return str(record["report"]["digest"])
+    with progress(options) as display:
+        return build(
+            spec, lock_path(spec), machine=machine, store=store, backend=EmbeddedBackend(store, machine),
+            progress=display, locked=False,
+        ).digest  # fmt: skip
+
+
+def _report(result: RunResult, options: argparse.Namespace) -> None:
+    receipt = result.receipt
+    if options.json:
+        print(json.dumps({"schema": "kbuild.run/1", "output": str(result.folder), "receipt": receipt}))
+        return
+    outputs = receipt["result"]["outputs"]
+    for name in sorted(outputs):
+        item = outputs[name]
+        print(f"{name} {item['dtype']} {json.dumps(item['shape'])} {item['sha256']}")
+    if not options.quiet:
+        for name, text in sorted(receipt.get("preview", {}).items()):
+            print(f"{name} = {text}", file=sys.stderr)
+        print(f"outputs and receipt: {result.folder}", file=sys.stderr)

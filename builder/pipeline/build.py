@@ -1,0 +1,221 @@
+"""`kbuild SPEC`, step by step: lock if there is none, snapshot, plan, fetch, make layers, assemble, record.
+
+A build never resolves: with a lock beside the spec it uses the lock or fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from pathlib import Path
+
+from builder.backends.action import Backend
+from builder.errors import EnvironmentFault, LockError, NotReproducible
+from builder.layers import codec
+from builder.layers.entry import Layer
+from builder.lock import drift, file
+from builder.lock.model import Built, Lock
+from builder.lock.resolve import resolve
+from builder.machine import Machine
+from builder.oci.config import ImageConfig
+from builder.oci.image import Image, PlatformImage, assemble, bare
+from builder.pipeline.attachments import attach_lock
+from builder.pipeline import layers as layering
+from builder.pipeline import unchanged
+from builder.pipeline.report import BuildReport, MadeLayer
+from builder.pipeline.snapshot import Snapshot, document, runtime_files
+from builder.plan.make import make
+from builder.plan.model import LayerPlan, Plan
+from builder.plan.sources import snapshot as read_sources
+from builder.progress import Progress
+from builder.spec.files import check_files
+from builder.spec.load import load
+from builder.spec.model import Spec
+from builder.store.artifact import Artifact
+from builder.store.blobs import Store
+from builder.store.registries import sources as registry_sources
+from builder.store.transfer import Wanted, fetch
+
+
+def build(
+    spec_path: Path,
+    lock_path: Path,
+    *,
+    machine: Machine,
+    store: Store,
+    backend: Backend,
+    progress: Progress,
+    locked: bool,
+) -> BuildReport:
+    """Build the image of a spec for every platform that it names.
+
+    Args:
+        spec_path: the spec.
+        lock_path: the lock beside it; written if it does not exist.
+        machine: where bytes come from.
+        store: takes everything.
+        backend: runs compilers.
+        progress: sees every step.
+        locked: write nothing beside the spec: a missing lock is an error, and no result is recorded in it.
+
+    Raises:
+        KbuildError: one of its families, as each step says.
+    """
+    taken = _snapshot(spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
+    plan = make(taken.spec, taken.lock, taken.sources, taken.runtime, taken.document)
+    made = _make_layers(plan, taken.lock, machine=machine, store=store, backend=backend, progress=progress)
+    image = _assemble(plan, made, store)
+    attach_lock(store, image, taken.lock)
+    lock = _record(taken, plan, image, locked=locked, progress=progress)
+    report = BuildReport(
+        name=plan.name,
+        digest=image.digest,
+        manifests={platform: item.digest for platform, item in image.manifests.items()},
+        layers={item.platform: [made[layer.key()] for layer in item.layers] for item in plan.platforms},
+    )
+    if lock == file.read(lock_path):
+        unchanged.remember(
+            store,
+            spec_path,
+            lock_path,
+            patterns=taken.spec.kernel.files,
+            files=taken.sources.files(),
+            blobs=image.blobs(),
+            report=report.dump(),
+        )
+    return report
+
+
+def _snapshot(
+    spec_path: Path, lock_path: Path, *, machine: Machine, store: Store, progress: Progress, locked: bool
+) -> Snapshot:
+    spec = load(spec_path)
+    check_files(spec, spec_path)
+    lock = _lock(spec, spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
+    sources = read_sources(spec, spec_path.parent, store)
+    known = {item.sha256 for item in sources.local}
+    for item in lock.artifact:
+        if item.registry == "local" and item.sha256 not in known:
+            raise LockError(
+                f"the weights {item.path} are not the file that the lock names",
+                where=str(lock_path),
+                hint="restore the file, or run `kbuild lock` to take the new one",
+            )
+    return Snapshot(spec, lock, lock_path, sources, runtime_files(store), document(spec, store))
+
+
+def _lock(
+    spec: Spec, spec_path: Path, lock_path: Path, *, machine: Machine, store: Store, progress: Progress, locked: bool
+) -> Lock:
+    if not lock_path.exists():
+        if locked:
+            raise LockError("there is no lock", where=str(lock_path), hint="run `kbuild lock` first")
+        fresh = resolve(
+            spec, spec_path.parent, machine=machine, store=store, progress=progress,
+            previous=None, upgrade=None, now=datetime.now(UTC),
+        )  # fmt: skip
+        file.write(lock_path, fresh)
+    lock = file.read(lock_path)
+    drift.require_fit(spec, lock, lock_path)
+    drift.check_format(lock)
+    codec.check(lock.codec)
+    return lock
+
+
+def _make_layers(
+    plan: Plan, lock: Lock, *, machine: Machine, store: Store, backend: Backend, progress: Progress
+) -> dict[str, MadeLayer]:
+    """Every layer of the plan by its key, made where the store does not have it."""
+    made: dict[str, MadeLayer] = {}
+    missing: list[LayerPlan] = []
+    for layer in plan.layers():
+        if found := layering.recall(layer, store):
+            made[layer.key()] = MadeLayer(found, cached=True)
+        else:
+            missing.append(layer)
+    if missing:
+        compiling = any(layer.interpreter or layer.compiler for layer in missing)
+        _fetch(_needed(missing, plan.tools if compiling else ()), lock, machine, store, progress)
+        if compiling:
+            backend.check()
+        for layer, result in zip(missing, _parallel(missing, machine, store, backend, progress), strict=True):
+            made[layer.key()] = MadeLayer(result, cached=False)
+    return made
+
+
+def _needed(missing: Sequence[LayerPlan], tools: Sequence[Artifact]) -> list[Artifact]:
+    wanted = {item.sha256: item for layer in missing for item in layering.needed(layer)}
+    return list((wanted | {item.sha256: item for item in tools}).values())
+
+
+def _fetch(artifacts: Sequence[Artifact], lock: Lock, machine: Machine, store: Store, progress: Progress) -> None:
+    wanted = [
+        Wanted(item.name, item.version, item.sha256, item.size, item.registry, item.path) for item in artifacts
+    ]
+    fetch(
+        wanted, store, lambda absent: registry_sources(absent, machine, lock), progress,
+        jobs=max(4, 2 * machine.jobs), offline=machine.offline,
+    )  # fmt: skip
+
+
+def _parallel(
+    missing: Sequence[LayerPlan], machine: Machine, store: Store, backend: Backend, progress: Progress
+) -> list[Layer]:
+    """Make layers side by side, the largest first; the first failure stops those that have not begun."""
+    order = sorted(missing, key=lambda layer: -sum(item.size for item in layer.artifacts))
+    futures: dict[str, Future[Layer]] = {}
+    with ThreadPoolExecutor(machine.jobs, thread_name_prefix="layer") as pool:
+        for layer in order:
+            futures[layer.key()] = pool.submit(layering.make, layer, store, backend, progress)
+        try:
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    for future in futures.values():
+        if not future.cancelled() and (error := future.exception()):
+            raise error
+    return [futures[layer.key()].result() for layer in missing]
+
+
+def _assemble(plan: Plan, made: dict[str, MadeLayer], store: Store) -> Image:
+    platforms = {
+        item.platform: PlatformImage(
+            layers=tuple(made[layer.key()].layer for layer in item.layers),
+            config=ImageConfig(epoch=plan.epoch, environment=item.environment, labels=item.labels),
+        )
+        for item in plan.platforms
+    }
+    return assemble(store, platforms, plan.annotations)
+
+
+def _record(taken: Snapshot, plan: Plan, image: Image, *, locked: bool, progress: Progress) -> Lock:
+    """Hold the digest against what the lock says of the same sources, or write it there.
+
+    Raises:
+        NotReproducible: the same sources gave another digest before.
+    """
+    platforms = {platform: item.digest for platform, item in image.manifests.items()}
+    built = Built(sources=plan.sources, index=image.digest, platforms=platforms)
+    before = taken.lock.image
+    if before == built:
+        return taken.lock
+    if before is not None and before.sources == built.sources:
+        differing = sorted(name for name in platforms if before.platforms.get(name) != platforms[name])
+        raise NotReproducible(
+            f"this build gave {image.digest}, but the lock records {before.index} for the same sources"
+            f" (differing: {', '.join(differing) or 'the index'})",
+            where=str(taken.lock_path),
+            hint="`kbuild inspect` both digests to see which layer differs; another kbuild may need another format",
+        )
+    lock = taken.lock.model_copy(update={"image": built})
+    if locked:
+        progress.detail("the lock does not record this digest yet, and --locked leaves it alone")
+        return taken.lock
+    try:
+        file.write(taken.lock_path, lock)
+    except EnvironmentFault as error:
+        progress.warn(f"the digest could not be recorded in the lock: {error.message}")
+        return taken.lock
+    return lock

@@ -1,0 +1,83 @@
+"""The quickest build: nothing changed since the last one, so its digest is the answer.
+
+Compared are bytes: spec, lock, the kernel's files, the runtime that kbuild ships, and kbuild's own modules (by size
+and time). This imports no parser and no validator: whatever differs, even a comment, goes the long way and gives the
+right digest there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import builder
+from builder.resources import shipped
+from builder.store.blobs import Store, hash_file
+
+KIND = "builds"
+
+
+def key(spec: Path, lock: Path) -> str | None:
+    """What a build of these two files is remembered under; None if either cannot be read."""
+    state = hashlib.sha256()
+    for line in _own_modules():
+        state.update(line.encode())
+    try:
+        for path in (spec, lock, *sorted(shipped("kernels").glob("runtime/**/*.py"))):
+            state.update(hash_file(path)[0].encode())
+    except OSError:
+        return None
+    return state.hexdigest()
+
+
+def recall(store: Store, spec: Path, lock: Path) -> dict[str, Any] | None:
+    """The record of an earlier build of exactly these files, if all that it made is still in the store."""
+    name = key(spec, lock)
+    record = store.recall(KIND, name) if name else None
+    if record is None:
+        return None
+    files: Mapping[str, str] = record["files"]
+    if _matching(spec.parent, record["patterns"]) != set(record["matched"]):
+        return None
+    try:
+        if any(hash_file(spec.parent / path)[0] != sha256 for path, sha256 in files.items()):
+            return None
+    except OSError:
+        return None
+    return record if all(store.has(blob) for blob in record["blobs"]) else None
+
+
+def remember(
+    store: Store,
+    spec: Path,
+    lock: Path,
+    *,
+    patterns: Sequence[str],
+    files: Mapping[str, str],
+    blobs: Iterable[str],
+    report: Mapping[str, Any],
+) -> None:
+    """Record a build: `files` are hex SHA-256 by path beside the spec, `report` is what to say next time."""
+    if name := key(spec, lock):
+        record = {
+            "patterns": list(patterns),
+            "matched": sorted(_matching(spec.parent, patterns)),
+            "files": dict(files),
+            "blobs": sorted(blobs),
+            "report": dict(report),
+        }
+        store.remember(KIND, name, record)
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern) if path.is_file()
+    }
+
+
+def _own_modules() -> list[str]:
+    root = Path(builder.__file__).parent
+    stats = ((path.relative_to(root).as_posix(), path.stat()) for path in root.rglob("*.py"))
+    return sorted(f"{path} {status.st_size} {status.st_mtime_ns}\n" for path, status in stats)

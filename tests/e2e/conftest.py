@@ -1,0 +1,149 @@
+"""The real command in real processes, on a small kernel that is locked once per test run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+SPEC = """\
+schema = 1
+
+[kernel]
+name = "small"
+version = "1.0.0"
+entry = "model:scale"
+files = ["model.py"]
+platforms = ["linux/amd64", "linux/arm64"]
+
+[compiler]
+flags = ["-O2", "-ffp-contract=off"]
+
+[native.scale]
+sources = ["scale.cc"]
+
+[weights.table]
+source = "file:table.bin"
+
+[inputs.x]
+dtype = "float32"
+shape = ["n"]
+
+[outputs.y]
+dtype = "float32"
+shape = ["n"]
+"""
+
+MODEL = '''\
+"""Doubles its input."""
+
+
+def scale(params, inputs, key):
+    return {"y": inputs["x"] * 2}
+'''
+
+NATIVE = """\
+#include <cmath>
+extern "C" double scale(double x) { return std::fma(x, 2.0, __LINE__); }
+const char *where() { return __FILE__; }
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def digest(self) -> str:
+        assert self.code == 0, self.stderr
+        lines = self.stdout.splitlines()
+        assert len(lines) == 1, self.stdout
+        assert lines[0].startswith("sha256:")
+        return lines[0]
+
+
+def kbuild(
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    prefix: Sequence[str] = (),
+    timeout: float = 900,
+) -> Outcome:
+    """Run the command as a user would; `prefix` goes before the interpreter (`taskset`, an emulator, `setpriv`)."""
+    run = subprocess.run(
+        [*prefix, sys.executable, "-m", "builder", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})},
+        cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout,
+    )  # fmt: skip
+    return Outcome(run.returncode, run.stdout, run.stderr)
+
+
+def write_kernel(folder: Path, spec: str = SPEC) -> Path:
+    """A kernel without JAX, with one native object and one local weights file: every kind of layer in few bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spec.toml").write_text(spec)
+    (folder / "model.py").write_text(MODEL)
+    (folder / "scale.cc").write_text(NATIVE)
+    (folder / "table.bin").write_bytes(bytes(range(256)) * 64)
+    return folder / "spec.toml"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A kernel that was locked and built once: `spec`, its `digest`, and the `store` that holds everything."""
+
+    spec: Path
+    digest: str
+    store: Path
+
+    def copy(self, folder: Path) -> Path:
+        """The kernel with its lock in another folder; returns its spec."""
+        shutil.copytree(self.spec.parent, folder)
+        return folder / "spec.toml"
+
+    def downloads(self, store: Path) -> Path:
+        """Another store with the lock's artifacts and nothing that was made from them."""
+        import tomli
+
+        lock = tomli.loads(self.spec.with_suffix(".lock").read_text())
+        blobs = store / "blobs" / "sha256"
+        blobs.mkdir(parents=True)
+        for item in lock["artifact"]:
+            source = self.store / "blobs" / "sha256" / item["sha256"]
+            if source.exists():
+                os.link(source, blobs / item["sha256"])
+        return store
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    folder = tmp_path_factory.mktemp("small")
+    store = folder / "store"
+    spec = write_kernel(folder / "kernel")
+    outcome = kbuild(spec, env={"KBUILD_STORE": str(store)})
+    return Built(spec, outcome.digest, store)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Outcome]:
+    """`kbuild` with a store of its own unless `env` names one."""
+
+    def call(*arguments: str | Path, env: Mapping[str, str] | None = None, **options: object) -> Outcome:
+        return kbuild(*arguments, env={"KBUILD_STORE": str(tmp_path / "store"), **(env or {})}, **options)
+
+    return call
+
+
+def manifest(store: Path, digest: str) -> dict:
+    return json.loads((store / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes())
