@@ -88,12 +88,12 @@ class Target:
         )
 
     def _platforms(self) -> Iterator[str]:
+        yield f"linux_{self.machine}"  # first, as pip and packaging have it; no public index takes such wheels
         major, newest = self.glibc
         for minor in range(newest, _OLDEST_GLIBC[self.machine][1] - 1, -1):
             yield f"manylinux_{major}_{minor}_{self.machine}"
             if legacy := _LEGACY.get((major, minor)):
                 yield f"{legacy}_{self.machine}"
-        yield f"linux_{self.machine}"
 
 
 def target(platform: Platform, packages: Iterable[Versioned]) -> Target:

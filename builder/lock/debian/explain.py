@@ -62,12 +62,24 @@ def several_providers(name: str, options: Sequence[Option], universe: Universe) 
 def impossible(causes: Sequence[Cause], roots: Sequence[Want], universe: Universe) -> ResolveError:
     """No set of packages meets all requirements."""
     askers = _askers(roots, universe)
-    findings = list(dict.fromkeys(_finding(cause, askers, universe) for cause in causes))
+    telling = sorted(causes, key=_latitude)
+    findings = list(dict.fromkeys(_finding(cause, askers, universe) for cause in telling))
     return ResolveError(
         f"the packages do not fit together: {'; '.join(findings[:_MOST])}",
         where=_where(universe),
         hint="leave out one of the packages that ask, or pin a version that exists (`name=version`)",
     )
+
+
+def _latitude(cause: Cause) -> int:
+    """How much a requirement leaves open: the narrowest says the most about why there is no way."""
+    match cause.requirement:
+        case OneOf(options, _):
+            return sum(len(option.versions) for option in options)
+        case Avoid():
+            return 0
+        case Want(_, versions, _):
+            return len(versions)
 
 
 def _finding(cause: Cause, askers: dict[str, Package | None], universe: Universe) -> str:

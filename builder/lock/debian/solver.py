@@ -23,10 +23,11 @@ what they hold that programs take for granted without a dependency (policy 3.8 a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from resolvelib import AbstractProvider, BaseReporter
 from resolvelib.resolvers import Resolution, ResolutionImpossible, ResolutionTooDeep
+from resolvelib.structs import State
 
 from builder.errors import ResolveError
 from builder.lock.debian.explain import Cause, impossible, no_such_package, no_such_version, several_providers
@@ -43,20 +44,71 @@ from builder.lock.debian.requirements import (
     needs,
     spell,
 )
-from builder.lock.debian.universe import Option, Universe
+from builder.lock.debian.universe import Universe
 
 IMPLICIT = ("base-files", "base-passwd")
 """Roots of every image and toolchain; see the module's text."""
 
 _MAX_ROUNDS = 100_000
 
+_State = State[Requirement, Candidate, str]
+
+
+class _Matches(Sequence[Candidate]):
+    """What a variable may be, put in order at the moment of deciding.
+
+    resolvelib asks for the matches when a requirement turns up, and goes through them when it decides, much later.
+    Only then is it known which options hold already, and whether anything still asks: the asker may have been revised
+    away, and what no one asks for is decided to be absent.
+    """
+
+    def __init__(self, state: Callable[[], _State], identifier: str, matches: tuple[Candidate, ...]) -> None:
+        self._state = state
+        self._identifier = identifier
+        self._matches = matches
+
+    def __len__(self) -> int:
+        return len(self._matches)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._matches[place]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        state = self._state()
+        criterion = state.criteria.get(self._identifier)
+        if criterion is not None and not criterion.information:
+            return iter((Absent(self._identifier),))
+        return iter(sorted(self._matches, key=lambda item: not self._holds(item, state.mapping)))
+
+    @staticmethod
+    def _holds(candidate: Candidate, chosen: Mapping[str, Candidate]) -> bool:
+        """Whether what is chosen by now makes an option true already."""
+        if not isinstance(candidate, Choice):
+            return False
+        package = chosen.get(candidate.option.name)
+        return isinstance(package, Package) and package.version in candidate.option.versions
+
+
+class _Reporter(BaseReporter[Requirement, Candidate, str]):
+    """Remembers what could not be had at all, since resolvelib only tells of the last conflict."""
+
+    def __init__(self) -> None:
+        self.hopeless: list[Cause] = []
+
+    def rejecting_candidate(self, criterion: Any, candidate: Candidate) -> None:
+        del candidate
+        for item in criterion.information:
+            if isinstance(item.requirement, OneOf) and not item.requirement.options:
+                self.hopeless.append(Cause(item.requirement, item.parent))
+
 
 class _Provider(AbstractProvider[Requirement, Candidate, str]):
     """Debian's rules in resolvelib's words."""
 
-    def __init__(self, universe: Universe, chosen: Callable[[], Mapping[str, Candidate]]) -> None:
+    def __init__(self, universe: Universe, state: Callable[[], _State]) -> None:
         self.universe = universe
-        self.chosen = chosen
+        self.state = state
+        self._choices: dict[str, OneOf] = {}
         self._needs: dict[str, tuple[Requirement, ...]] = {}
 
     def identify(self, requirement_or_candidate: Requirement | Candidate) -> str:
@@ -100,33 +152,26 @@ class _Provider(AbstractProvider[Requirement, Candidate, str]):
         identifier: str,
         requirements: Mapping[str, Iterator[Requirement]],
         incompatibilities: Mapping[str, Iterator[Candidate]],
-    ) -> Callable[[], Iterator[Candidate]] | list[Candidate]:
+    ) -> _Matches:
         """What a variable may be, best first."""
         asked = list(requirements[identifier])
         refused = list(incompatibilities[identifier])
+        possible: list[Candidate]
         if identifier.startswith("|"):
-            choice = cast("OneOf", asked[0])
-            choices = [Choice(identifier, option, spell(choice.group)) for option in choice.options]
-            open_choices = [candidate for candidate in choices if candidate not in refused]
-            return lambda: iter(sorted(open_choices, key=lambda candidate: not self._holds(candidate.option)))
-        possible: list[Candidate] = [*self.universe.versions(identifier)]
-        if not any(isinstance(requirement, Want) for requirement in asked):
+            self._choices.update((item.key, item) for item in asked if isinstance(item, OneOf))
+            choice = self._choices[identifier]
+            possible = [Choice(identifier, option, spell(choice.group)) for option in choice.options]
+        else:
+            possible = [*self.universe.versions(identifier)]
+        if not any(isinstance(item, Want | OneOf) for item in asked):
             possible.insert(0, Absent(identifier))
-        return [
-            candidate
-            for candidate in possible
-            if candidate not in refused and all(self.is_satisfied_by(item, candidate) for item in asked)
-        ]
-
-    def _holds(self, option: Option) -> bool:
-        """Whether what is chosen by now makes an option true already."""
-        chosen = self.chosen().get(option.name)
-        return isinstance(chosen, Package) and chosen.version in option.versions
+        fitting = (item for item in possible if all(self.is_satisfied_by(need, item) for need in asked))
+        return _Matches(self.state, identifier, tuple(item for item in fitting if item not in refused))
 
     def is_satisfied_by(self, requirement: Requirement, candidate: Candidate) -> bool:
         match requirement:
             case OneOf():
-                return True
+                return isinstance(candidate, Choice)
             case Want():
                 return isinstance(candidate, Package) and candidate.version in requirement.versions
             case Avoid():
@@ -186,12 +231,12 @@ def resolve(roots: Sequence[str], universe: Universe, *, implicit: Sequence[str]
     """
     wants = [root(text, universe) for text in dict.fromkeys((*implicit, *roots))]
     resolution: Resolution[Requirement, Candidate, str]
-    provider = _Provider(universe, lambda: resolution.state.mapping)
-    resolution = Resolution(provider, BaseReporter())
+    provider, reporter = _Provider(universe, lambda: resolution.state), _Reporter()
+    resolution = Resolution(provider, reporter)
     try:
         chosen = resolution.resolve(wants, max_rounds=_MAX_ROUNDS).mapping
     except ResolutionImpossible as error:
-        causes = [Cause(item.requirement, item.parent) for item in error.causes]
+        causes = [*reporter.hopeless, *(Cause(item.requirement, item.parent) for item in error.causes)]
         raise impossible(causes, wants, universe) from error
     except ResolutionTooDeep as error:
         raise ResolveError(
