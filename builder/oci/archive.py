@@ -1,4 +1,4 @@
-"""An image for one platform as a docker-archive: what `docker load` of engines too old for OCI layouts or zstd takes."""
+"""An image for one platform as a docker-archive: what `docker load` of engines too old for OCI or for zstd takes."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def loads(model: type[Model], data: bytes, *, where: str) -> Model:
         place = ".".join(str(part) for part in first["loc"])
         raise IntegrityError(f"not a {model.__name__}: {place or 'JSON'}: {first['msg']}", where=where) from error
     if dumps(document) != data:
-        raise IntegrityError(f"a {model.__name__} that is not in canonical form", where=where)
+        raise IntegrityError(f"not the canonical form of its {model.__name__}", where=where)
     return document
 
 
