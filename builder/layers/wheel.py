@@ -42,7 +42,7 @@ from packaging.version import InvalidVersion, Version
 
 from builder.errors import IntegrityError
 from builder.layers.entry import Entry, Kind
-from builder.layers.order import check_path
+from builder.layers.order import check_path, ordered
 from builder.layers.zip import Archive
 from builder.platforms import NAMES
 from builder.store.artifact import Artifact
@@ -93,7 +93,7 @@ class Content:
 
 
 def wheel_entries(path: Path, artifact: Artifact, *, python: str, epoch: int) -> list[Entry]:
-    """The files that a wheel puts into an image; folders are implied.
+    """What a wheel puts into an image.
 
     Args:
         path: of the wheel, whose own hash the store has checked.
@@ -102,7 +102,7 @@ def wheel_entries(path: Path, artifact: Artifact, *, python: str, epoch: int) ->
         epoch: mtime of every entry, in seconds since 1970.
 
     Returns:
-        Entries in order of their paths, to be read while `path` exists.
+        Entries in canonical order, every parent among them, to be read while `path` exists.
 
     Raises:
         IntegrityError: the wheel is malformed, is not the one that the lock names, contradicts its own RECORD, or
@@ -122,20 +122,26 @@ def wheel_entries(path: Path, artifact: Artifact, *, python: str, epoch: int) ->
     except (InstallerError, ValueError, KeyError, AssertionError, configparser.Error, TypeError) as error:
         # installer states its expectations of WHEEL and entry_points.txt as assertions and look-ups.
         raise IntegrityError(f"not a valid wheel: {_said(error)}", where=where) from error
-    return sorted(destination.entries.values(), key=lambda entry: entry.path)
+    try:
+        return ordered(destination.entries.values(), epoch=epoch)
+    except IntegrityError as error:
+        raise IntegrityError(f"{error.where} {error.message}", where=where) from error
 
 
-def merge(*wheels: Iterable[Entry]) -> list[Entry]:
-    """The entries of several wheels as one tree.
+def merge(*trees: Iterable[Entry]) -> list[Entry]:
+    """Several wheels' entries, or those of other parts of an image, as one tree.
 
     Two wheels may hold the same file if it has the same content and mode (the `__init__.py` of a shared namespace);
-    pip would let the last one installed win.
+    pip would let the last one installed win. Of two statements about a folder the first counts.
+
+    Returns:
+        Entries in canonical order.
 
     Raises:
-        IntegrityError: two wheels differ about a path.
+        IntegrityError: two trees differ about a path.
     """
     merged: dict[str, Entry] = {}
-    for entry in (entry for wheel in wheels for entry in wheel):
+    for entry in (entry for tree in trees for entry in tree):
         known = merged.setdefault(entry.path, entry)
         if known is not entry and _facts(known) != _facts(entry):
             raise IntegrityError(
@@ -143,10 +149,12 @@ def merge(*wheels: Iterable[Entry]) -> list[Entry]:
                 where=entry.path,
                 hint="leave one of them out with python.exclude, or pin versions that do not collide",
             )
-    return [merged[path] for path in sorted(merged)]
+    return ordered(merged.values())
 
 
 def _facts(entry: Entry) -> tuple[object, ...]:
+    if entry.kind is Kind.DIRECTORY:
+        return (entry.kind,)
     checksum = entry.source.checksum if isinstance(entry.source, Content) else entry.source
     return entry.kind, entry.mode, entry.size, entry.target, checksum
 
