@@ -1,12 +1,13 @@
 """One HTTP client for everything that is fetched: connections kept, proxies, certificates, redirects, credentials.
 
 It obeys the variables that other tools obey: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`; `SSL_CERT_FILE`,
-`SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`.
+`SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`; `NETRC`, else `~/.netrc`.
 """
 
 from __future__ import annotations
 
 import http.client
+import netrc
 import os
 import ssl
 import stat
@@ -75,6 +76,7 @@ class Client:
         timeout = urllib3.Timeout(connect=self._patience.connect, read=self._patience.read)
         for _ in range(HOPS + 1):
             bare, authorization = split_credentials(url)
+            authorization = authorization or self._from_netrc(bare)
             try:
                 response = self._pool(bare).request(
                     "GET",
@@ -129,6 +131,20 @@ class Client:
             )
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise Refused(f"the proxy {redacted(proxy)} cannot be used: {error}") from error
+
+    def _from_netrc(self, url: str) -> dict[str, str]:
+        import urllib3  # noqa: PLC0415
+
+        login = self._netrc.get(urlsplit(url).hostname or "")
+        return urllib3.make_headers(basic_auth=f"{login[0]}:{login[2]}") if login else {}
+
+    @cached_property
+    def _netrc(self) -> Mapping[str, tuple[str, str, str]]:
+        path = self._environ.get("NETRC") or os.path.join(self._environ.get("HOME") or "/", ".netrc")  # noqa: PTH118
+        try:
+            return netrc.netrc(path).hosts
+        except (OSError, ValueError, netrc.NetrcParseError):  # absent, unreadable or not ours to mend
+            return {}
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:

@@ -110,3 +110,16 @@ def test_headers_without_end_are_refused(server: Server) -> None:
     server.scripts["/f"] = [endless]
     with pytest.raises(Transient, match="broke"):
         body(Client(QUICK, {}), server.url("/f"))
+
+
+def test_netrc_is_obeyed_for_its_host_only(server: Server, tmp_path: Path) -> None:
+    server.files["/f"] = b"x"
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    client = Client(QUICK, {"HOME": str(tmp_path)})
+    body(client, server.url("/f"))
+    body(client, server.url("/f").replace("127.0.0.1", "localhost"))
+    body(client, server.url("/f").replace("http://", "http://a:b@"))
+    assert [headers.get("authorization") for _, headers in server.log] == ["Basic bWU6c2VjcmV0", None, "Basic YTpi"]
+    (tmp_path / ".netrc").write_text("machine without end\x00")
+    body(Client(QUICK, {"HOME": str(tmp_path)}), server.url("/f"))
