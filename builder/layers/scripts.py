@@ -65,9 +65,11 @@ _SCAFFOLD: Final = re.compile(
     re.VERBOSE,
 )
 _CONDITION: Final = re.compile(r"(?:if|elif) (.*?) *; *then")
+_NEVER: Final = re.compile(r"""(?:\[|test) (?:"?\$1"? = "?(?:upgrade|triggered)"?|-n "?\$2"?)(?: \])?""")
+"""A test that fails on a fresh installation: dpkg runs `preinst install` and `postinst configure ''`."""
 _TEST: Final = re.compile(
     r"""
-      !?\ *(?:\[\ [^`$();]*(?:"?\$[12]"?[^`$();]*)*\ \]     # [ "$1" = configure ]
+      !?\ *(?:(?:\[|test)\ [^`$();|&<>]*(?:"?\$[12]"?[^`$();|&<>]*)*     # [ "$1" = configure ]
     | \[\ -[a-z]\ "?\$\(command\ -v\ [a-z-]+\)"?\ \]
     | \[\ -x\ "(?:\$DPKG_ROOT)?`command\ -v\ [a-z-]+`"\ \]
     | \[\ -z\ "\$DPKG_ROOT"\ \]
@@ -190,9 +192,10 @@ def _mode(words: list[str], mode: int) -> tuple[int, int]:
 
 
 def _lines(text: str) -> list[str]:
-    """Logical lines, without comments and with continued lines joined."""
+    """Logical lines: without comments, continued lines and a condition with its `then` joined."""
     kept = "\n".join(line for line in text.split("\n") if not _COMMENT.fullmatch(line))
-    return [line.strip() for line in re.sub(r"\\\n\s*", " ", kept).split("\n") if line.strip()]
+    kept = re.sub(r"(&&|\|\|)\s*\n\s*", r"\1 ", re.sub(r"\\\n\s*", " ", kept))
+    return [line.strip() for line in re.sub(r"\s*\n\s*then\b", "; then", kept).split("\n") if line.strip()]
 
 
 def _alternatives(text: str) -> Iterable[Effect]:
@@ -202,14 +205,15 @@ def _alternatives(text: str) -> Iterable[Effect]:
 
 
 def _read_statements(text: str) -> Iterable[Effect]:
-    """Collect the effects of a script made of known statements only, conditions taken for true.
+    """Collect the effects of a script made of known statements only.
 
-    That is sound because every known effect is one of installing: no rule knows `--remove`, `rm` or the like.
+    What runs on upgrades only is skipped; all other conditions are taken for true. That is sound because every known
+    effect is one of installing: no rule knows `rm` or the like.
     """
-    first, *lines = _lines(text)
+    first, *lines = _lines(text) or [""]
     if not re.fullmatch(r"#! ?/bin/(ba|da)?sh( -[eu]+)?", first):
         raise _Unknown
-    for line in lines:
+    for line in _without_upgrades(lines):
         if _SCAFFOLD.fullmatch(line):
             continue
         condition = _CONDITION.fullmatch(line)
@@ -217,6 +221,25 @@ def _read_statements(text: str) -> Iterable[Effect]:
             yield from _statement(line)
         elif not all(_TEST.fullmatch(part.strip()) for part in re.split(r"&&|\|\|", condition[1])):
             raise _Unknown
+
+
+def _without_upgrades(lines: list[str]) -> Iterable[str]:
+    """Leave out the bodies of conditions that never hold; an `else` branch of theirs stays."""
+    depth = 0  # of nested conditions in a body that is left out
+    for line in lines:
+        if depth:
+            if line.startswith("if "):
+                depth += 0 if line.endswith("fi") else 1
+            elif line == "fi" or (depth == 1 and line.startswith(("else", "elif "))):
+                depth -= 1
+            if depth or line != "fi":
+                continue
+        condition = _CONDITION.fullmatch(line)
+        if condition is not None and "||" not in line and not line.startswith("elif"):
+            depth = int(any(_NEVER.fullmatch(part.strip()) for part in condition[1].split("&&")))
+            if depth:
+                continue
+        yield line
 
 
 def _statement(line: str) -> Iterable[Effect]:
@@ -235,7 +258,8 @@ def _statement(line: str) -> Iterable[Effect]:
     if command == "ucf" and len(words) >= 2 and not words[-2].startswith("-"):  # noqa: PLR2004
         return (Copy(words[-2].lstrip("/"), words[-1].lstrip("/")),)
     if command == "update-alternatives":
-        return (_alternative(words),)
+        # Removing makes room for the package's own new candidates: there are no old ones in a fresh root.
+        return () if "--remove" in words else (_alternative(words),)
     raise _Unknown
 
 
