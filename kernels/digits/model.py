@@ -37,7 +37,10 @@ def forward(params: Params, image: Array) -> Array:
     x = jax.nn.relu(_convolve(x, params["conv1.weight"]) + params["conv1.bias"])
     x = jax.nn.relu(_convolve(x, params["conv2.weight"]) + params["conv2.bias"])
     x = jnp.max(x.reshape(x.shape[0], 4, 2, 4, 2, x.shape[-1]), axis=(2, 4))
-    return jnp.dot(x.reshape(x.shape[0], -1), params["dense.weight"], precision="highest") + params["dense.bias"]
+    logits: Array = (
+        jnp.dot(x.reshape(x.shape[0], -1), params["dense.weight"], precision="highest") + params["dense.bias"]
+    )
+    return logits
 
 
 def _convolve(x: Array, weight: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from model import forward
 from safetensors.numpy import save_file
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
 SEED = 2026
 HELD_OUT = 360
@@ -92,7 +92,7 @@ def main() -> None:
             chosen = order[start : start + BATCH]
             count += 1
             state = step(state, jnp.float32(count), moved[chosen], labels[chosen])
-    guessed = np.argmax(np.asarray(forward(state[0], held_images)), axis=1)
+    guessed = np.argmax(np.asarray(forward(state[0], jnp.asarray(held_images))), axis=1)
     print(f"held out: {np.mean(guessed == held_labels):.2%} of {HELD_OUT} right")  # noqa: T201
     save_file({name: np.asarray(state[0][name]) for name in SHAPES}, Path(__file__).with_name("weights.safetensors"))
 

@@ -117,13 +117,15 @@ def _attend(states: Array, params: Params, mask: Array) -> Array:
 
 
 def _dense(x: Array, params: Params) -> Array:
-    return jnp.dot(x, params["weight"], precision="highest") + params["bias"]
+    product: Array = jnp.dot(x, params["weight"], precision="highest") + params["bias"]
+    return product
 
 
 def _normalise(x: Array, params: Params) -> Array:
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
-    return centred / jnp.sqrt(variance + EPSILON) * params["weight"] + params["bias"]
+    scaled: Array = centred / jnp.sqrt(variance + EPSILON) * params["weight"] + params["bias"]
+    return scaled
 
 
 def _pool(states: Array, mask: Array) -> Array:

@@ -31,6 +31,13 @@ def clear(folder: Path) -> None:
         ) from error
 
 
+def discard(folder: Path) -> None:
+    """Remove results that a run left before it failed."""
+    for name in (TENSORS, STRINGS):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+
+
 def put(path: Path, data: bytes) -> None:
     """Write a file as a whole or not at all.
 

@@ -1,15 +1,8 @@
 """The environment that a profile demands inside the image, derived from the spec alone.
 
-The image's own configuration sets these variables; the runtime derives them a second time and refuses to run where
-they have been lost or changed, since each of them moves result bits. Measured on jax 0.10.2:
-
-==================================================  ================================================================
-`NPROC`                                             size of XLA's thread pool; sums split by it
-`XLA_FLAGS` `--xla_cpu_enable_platform_dependent_math=false`  one YNNPACK arithmetic, no hardware `rsqrt` guess
-`XLA_FLAGS` `--xla_cpu_max_isa`                     one vector width and FMA rule for code made by XLA
-`DNNL_MAX_CPU_ISA`, `ONEDNN_MAX_CPU_ISA`            one dispatch of oneDNN's matrix product
-`JAX_PLATFORMS`                                     no other back end is looked for
-==================================================  ================================================================
+The image's own configuration sets these variables. The runtime derives a second time those that can move result
+bits, and refuses to run where one has been lost or changed. Why each is there, and where that was measured, stands in
+`builder/determinism/table.py`, which sets them; a test holds the two to each other.
 """
 
 from __future__ import annotations
@@ -19,28 +12,65 @@ from collections.abc import Mapping
 
 from kernels.runtime.declared import Declared
 
-ISA = {"x86-64-v2": "SSE4_2", "x86-64-v3": "AVX2", "x86-64-v4": "AVX512"}
-ONEDNN = {"x86-64-v2": "SSE41", "x86-64-v3": "AVX2", "x86-64-v4": "AVX512_CORE"}
+PLATFORM = "JAX_PLATFORMS"
+THREADS = ("NPROC", "PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+FIXED = {
+    "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+    "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
+    "JAX_THREEFRY_PARTITIONABLE": "true",
+}
+LEVELLED = {
+    "x86-64-v2": {
+        "DNNL_MAX_CPU_ISA": "SSE41",
+        "GLIBC_TUNABLES": ("glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-AVX512F,-AVX512VL,-AVX512BW,-AVX512DQ,-AVX512CD"),
+        "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "OPENBLAS_CORETYPE": "Nehalem",
+    },
+    "x86-64-v3": {
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512DQ,-AVX512CD",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+    },
+    "x86-64-v4": {
+        "DNNL_MAX_CPU_ISA": "AVX512_CORE",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512_ICL AVX512_SPR",
+        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE",
+        "OPENBLAS_CORETYPE": "SkylakeX",
+    },
+}
+
+XLA_FIXED = {
+    "xla_cpu_enable_fast_math": "false",
+    "xla_cpu_enable_fast_min_max": "false",
+    "xla_cpu_enable_platform_dependent_math": "false",
+    "xla_cpu_experimental_ynn_fusion_type": "-reduce",
+    "xla_cpu_ftz": "false",
+}
+XLA_LEVELLED = {
+    "x86-64-v2": {"xla_cpu_max_isa": "SSE4_2", "xla_cpu_prefer_vector_width": "128"},
+    "x86-64-v3": {"xla_cpu_max_isa": "AVX2", "xla_cpu_prefer_vector_width": "256"},
+    "x86-64-v4": {"xla_cpu_max_isa": "AVX512", "xla_cpu_prefer_vector_width": "256"},
+}
 
 
 def variables(declared: Declared, platform: str) -> dict[str, str]:
     """Environment variables, other than `XLA_FLAGS`, that must have exactly these values."""
-    pins = {"JAX_PLATFORMS": "cpu"}
+    pins = {PLATFORM: "cpu"}
     if declared.profile == "none":
         return pins
-    pins["NPROC"] = str(declared.threads)
-    if platform == "linux/amd64":
-        pins |= dict.fromkeys(("DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA"), ONEDNN[declared.cpu["amd64"]])
-    return pins
+    pins |= dict.fromkeys(THREADS, str(declared.threads)) | FIXED
+    return pins | (LEVELLED[declared.cpu["amd64"]] if platform == "linux/amd64" else {})
 
 
 def xla_flags(declared: Declared, platform: str) -> dict[str, str]:
     """XLA flags that must be set to exactly these values; the spec's own have the last word."""
     flags: dict[str, str] = {}
     if declared.profile != "none":
-        flags["xla_cpu_enable_platform_dependent_math"] = "false"
-        if platform == "linux/amd64":
-            flags["xla_cpu_max_isa"] = ISA[declared.cpu["amd64"]]
+        flags |= XLA_FIXED
+        flags |= XLA_LEVELLED[declared.cpu["amd64"]] if platform == "linux/amd64" else {}
     return flags | {name: flag_text(value) for name, value in declared.xla_flags.items()}
 
 

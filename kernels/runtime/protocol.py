@@ -148,6 +148,7 @@ def _failed(places: Places, draft: Draft, step: Step, fault: RunError) -> int:
     print(plain(f"error: {step}: {fault.message}"), file=sys.stderr)  # noqa: T201  # this is the program's voice
     if fault.hint:
         print(plain(f"hint: {fault.hint}"), file=sys.stderr)  # noqa: T201
+    folder.discard(places.target)
     try:
         folder.put(places.target / folder.RECEIPT, draft.failed(step, fault))
     except HostError as unwritable:

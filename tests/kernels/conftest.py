@@ -12,8 +12,10 @@ import pytest
 import rfc8785
 from safetensors.numpy import load_file
 
+from builder.determinism.pins import environment
+from builder.platforms import host_platform
 from builder.spec.load import load
-from kernels.runtime import declared, host, pins
+from builder.spec.model import Spec
 
 REPOSITORY = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -68,11 +70,9 @@ class Image:
         (self.folder / "weights" / name / path.name).symlink_to(path)
 
     def environment(self):
-        """The environment that the image's configuration sets, and what tests need of this machine's."""
-        spec, platform = declared.read(self.root), host.observe().platform
-        flags = " ".join(f"--{name}={value}" for name, value in pins.xla_flags(spec, platform).items())
-        python = {"PYTHONPATH": str(REPOSITORY), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        return pins.variables(spec, platform) | python | {"XLA_FLAGS": flags}
+        """The environment of the image's configuration, but with the runtime out of this checkout."""
+        spec = Spec.model_validate(self.spec)
+        return environment(spec, host_platform()) | {"PYTHONPATH": str(REPOSITORY)}
 
     def call(self, source, environ=None, out=None):
         """Run the runtime as the image's entry point does, in a process of its own."""

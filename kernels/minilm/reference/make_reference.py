@@ -17,9 +17,9 @@ import platform
 from pathlib import Path
 
 import numpy as np
-import torch
+import torch  # type: ignore[import-not-found]
 from safetensors.numpy import save_file
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
 
 HERE = Path(__file__).parent
 

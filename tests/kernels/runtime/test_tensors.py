@@ -1,7 +1,9 @@
 """The canonical tensor hash: vectors, a second implementation by the document's words, and what it must tell apart."""
 
 import hashlib
+import re
 import struct
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -38,6 +40,12 @@ VECTORS = [
 def test_vectors(name, tensor, dtype, shape, body):
     expected = by_the_book(name, dtype, shape, bytes.fromhex(body))
     assert describe(name, tensor) == {"dtype": dtype, "shape": shape, "sha256": expected}
+
+
+def test_the_document_has_these_vectors():
+    text = (Path(__file__).parents[3] / "docs/protocol.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `\w+` `\[.*\]` \| .* \| `([0-9a-f]{64})` \|$", text, re.MULTILINE)
+    assert rows == [(name, describe(name, tensor)["sha256"]) for name, tensor, *_ in VECTORS]
 
 
 def test_one_vector_in_full():
