@@ -107,6 +107,19 @@ def parse(text: str, name: str) -> dict[str, object]:
         raise SpecErrors([_number(text, name)]) from None
 
 
+def report(problems: Iterable[across.Problem], text: str, name: str) -> SpecErrors:
+    """The error that shows problems of a valid spec at their places.
+
+    Args:
+        problems: what is wrong; at least one.
+        text: the spec's text, as `read` gives it.
+        name: what findings call it.
+    """
+    from builder.spec.explain import Explained  # noqa: PLC0415 - only a wrong spec needs it
+
+    return SpecErrors(locate([Explained(item.loc, "value", item.message, item.hint) for item in problems], text, name))
+
+
 def locate(explained: Iterable[Explained], text: str, name: str) -> list[Finding]:
     """Findings with their places.
 
