@@ -99,7 +99,10 @@ class Packages:
         self.registry = registry
         self.suite = suite
         self.architecture = architecture
-        self._stanzas = data.strip(b"\n").split(b"\n\n") if data.strip(b"\n") else []
+        self._stanzas = data.split(b"\n\n")
+        self._stanzas[-1] = self._stanzas[-1].rstrip(b"\n")
+        if not self._stanzas[-1]:
+            self._stanzas.pop()
         self._names: dict[bytes, list[int]] = {}
         self._provided: dict[bytes, list[int]] = {}
         self._parsed: dict[int, Package | None] = {}
