@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -94,24 +95,32 @@ class Session:
         self.sweep = root / "locks" / "sweep"
         self.began_ns = 0
         self._process = 0
+        self._guard = threading.Lock()
         self._end: weakref.finalize[..., Session] | None = None
 
     def begin(self) -> None:
         """Announce this process, once; a fork announces itself anew."""
         if self._process == os.getpid():
             return
-        self._process = os.getpid()
-        with suppress(OSError):
-            make_folder(self.folder)
-            os.close(os.open(self.sweep, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-            with shared(self.sweep):
+        with self._guard, suppress(OSError):
+            if self._process != os.getpid():
                 self.began_ns = time.time_ns() - SLACK_NS
-                path = self.folder / unique_name()
-                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                self._end = weakref.finalize(self, _end, handle, path, self._process)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                os.fchmod(handle, 0o600)
-                os.utime(handle, ns=(self.began_ns, self.began_ns))
+                try:
+                    self._announce()
+                finally:
+                    self._process = os.getpid()
+
+    def _announce(self) -> None:
+        make_folder(self.folder)
+        os.close(os.open(self.sweep, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        with shared(self.sweep):
+            self.began_ns = time.time_ns() - SLACK_NS
+            path = self.folder / unique_name()
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._end = weakref.finalize(self, _end, handle, path, os.getpid())
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            os.fchmod(handle, 0o600)
+            os.utime(handle, ns=(self.began_ns, self.began_ns))
 
     def touch(self, path: Path) -> bool:
         """Mark `path` as in use by this session.

@@ -23,7 +23,7 @@ import tomli
 from builder.errors import EnvironmentFault, FetchError, IntegrityError, LockError
 from builder.store.attempt import NETWORK_HINT
 from builder.store.client import redacted
-from builder.store.indexes import PLACES, local_folder, places
+from builder.store.indexes import NOWHERE, PLACES, local_folder, places
 from builder.store.transfer import Wanted
 
 _TIMEOUT = 300
@@ -108,7 +108,8 @@ def _views(environment: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     elif len(several) == 1:
         return
     for place in several:
-        yield rest | place.alone
+        if place.url != NOWHERE:
+            yield rest | place.alone
 
 
 def _ask_all(wheels: Sequence[Wanted], environment: Mapping[str, str], complaints: list[str]) -> list[Offer]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import random
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from builder.errors import EnvironmentFault, IntegrityError, KbuildError
 from builder.store.atomic import remove_tree
 from builder.store.blobs import Store, hash_file
+from builder.store.records import dump_record, parse_record
 
 # FIPS 180-2, appendix B
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -205,17 +207,24 @@ def test_records_come_back_as_they_were(store: Store) -> None:
 
 def test_no_bit_flip_or_cut_in_a_record_yields_another_value(store: Store) -> None:
     value = {"digest": "0123", "n": 1}
-    store.remember("layers", "k", value)
-    path = store.record_path("layers", "k")
-    whole = path.read_bytes()
+    whole = dump_record(value)
+    assert parse_record(whole) == value
     for cut in range(len(whole)):
-        path.write_bytes(whole[:cut])
-        assert store.recall("layers", "k") is None
+        assert parse_record(whole[:cut]) is None
     for position in range(len(whole) * 8):
         bad = bytearray(whole)
         bad[position // 8] ^= 1 << position % 8
-        path.write_bytes(bad)
-        assert store.recall("layers", "k") in (None, value)
+        assert parse_record(bytes(bad)) in (None, value)
+    store.remember("layers", "k", value)
+    store.record_path("layers", "k").write_bytes(whole[:-1])
+    assert store.recall("layers", "k") is None
+
+
+@given(
+    st.binary(max_size=200) | st.recursive(st.none() | st.integers(), st.lists).map(lambda x: json.dumps(x).encode())
+)
+def test_no_bytes_are_a_record_by_chance(data: bytes) -> None:
+    assert parse_record(data) is None
 
 
 def test_a_directory_is_made_once(store: Store) -> None:

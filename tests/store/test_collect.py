@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from builder.errors import EnvironmentFault
 from builder.progress import Silent
 from builder.store.blobs import Store
 from builder.store.collect import DAY, OLDER_THAN, GcReport, collect, images, mark, mentioned, verify
+from builder.store.locks import alive
 
 
 def sha256(data: bytes) -> str:
@@ -143,6 +145,17 @@ def test_nothing_that_a_living_process_has_seen_goes_even_when_all_is_to_go(stor
     assert unused not in blobs(store)
 
 
+def test_a_session_is_announced_before_any_of_its_threads_uses_anything(store: Store) -> None:
+    used = [store.add(b"%d" % number) for number in range(40)]
+    age(store, 1000)
+    fresh = Store(store.root)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(fresh.has, used))
+    assert len([path for path in store.session.folder.iterdir() if alive(path)]) == 1
+    gc(store, older_than=0)
+    assert blobs(store) == set(used)
+
+
 def _dawdle(root: str, pipe: Connection) -> None:
     store = Store(Path(root))
     with store.writer() as writer:
@@ -188,7 +201,7 @@ def test_partial_downloads_and_quarantine_age_like_all_else(store: Store) -> Non
 
 def _build(root: str, seed: int) -> None:
     generator = random.Random(seed)
-    for _ in range(25):
+    for _ in range(12):
         time.sleep(generator.uniform(0.03, 0.06))  # long enough for what was used to have gone stale
         store = Store(Path(root))
         for number in range(6):
