@@ -14,12 +14,16 @@ MAGIC: Final = b"\x7fELF"
 SHARED: Final = 3
 """`e_type` of shared objects and position-independent programs."""
 
-_LOAD, _DYNAMIC, _INTERP = 1, 2, 3
+_LOAD, _DYNAMIC, _INTERP, _PROPERTY = 1, 2, 3, 0x6474E553
 _NULL, _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 0, 1, 5, 10, 14, 15, 29
 _MOST_SEGMENTS: Final = 256
 _MOST_TAGS: Final = 4096
 _MOST_STRINGS: Final = 16 << 20
 _MOST_PATH: Final = 4096
+_MOST_PROPERTIES: Final = 4096
+_NOTE_PROPERTY: Final = 5
+_ISA_NEEDED: Final = 0xC0008002
+"""GNU_PROPERTY_X86_ISA_1_NEEDED (x86-64 psABI, 11.2.1): bit n stands for level n + 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Elf:
     needed: tuple[str, ...]
     search: tuple[str, ...]
     """Directories of DT_RUNPATH, or of DT_RPATH without one; `$ORIGIN` stands as written."""
+    isa_level: int
+    """How far above the baseline the x86-64 level is that the file is marked to need; 0 without a mark."""
 
 
 def read_elf(file: BinaryIO) -> Elf | None:
@@ -74,17 +80,33 @@ def _read(file: BinaryIO, head: bytes, *, wide: bool, order: str) -> Elf:
         else:
             tag, offset, address, _, length, memory, _, _ = struct.unpack_from(order + "IIIIIIII", raw, start)
         segments.append((tag, offset, address, length, memory))
-    interpreter = ""
+    interpreter, level = "", 0
     tags: list[tuple[int, int]] = []
     for tag, offset, _, length, _ in segments:
         if tag == _INTERP:
             interpreter = _at(file, offset, min(length, _MOST_PATH)).split(b"\0", 1)[0].decode()
+        elif tag == _PROPERTY:
+            level = _isa_level(_at(file, offset, min(length, _MOST_PROPERTIES)), 8 if wide else 4, order)
         elif tag == _DYNAMIC:
             step = 16 if wide else 8
             data = _at(file, offset, min(length, _MOST_TAGS * step) // step * step)
             tags = list(struct.iter_unpack(order + ("qQ" if wide else "iI"), data))
     strings = _strings(file, tags, segments)
-    return Elf(machine, 64 if wide else 32, kind, interpreter, *_names(tags, strings))
+    return Elf(machine, 64 if wide else 32, kind, interpreter, *_names(tags, strings), level)
+
+
+def _isa_level(note: bytes, align: int, order: str) -> int:
+    name, size, kind = struct.unpack_from(order + "III", note)
+    if (name, kind, note[12:16]) != (4, _NOTE_PROPERTY, b"GNU\0"):
+        return 0
+    at, end = 16, min(16 + size, len(note))
+    while at + 8 <= end:
+        tag, length = struct.unpack_from(order + "II", note, at)
+        if tag == _ISA_NEEDED:
+            (mask,) = struct.unpack_from(order + "I", note, at + 8)
+            return max(0, int(mask).bit_length() - 1)
+        at += 8 + length + -length % align
+    return 0
 
 
 def _strings(file: BinaryIO, tags: list[tuple[int, int]], segments: list[tuple[int, int, int, int, int]]) -> bytes:

@@ -22,7 +22,6 @@ from builder.layers.rootfs import Root
 
 CACHE: Final = "etc/ld.so.cache"
 _CONF: Final = "etc/ld.so.conf"
-_LDCONFIG: Final = "usr/sbin/ldconfig"
 _MOST_INCLUDES: Final = 64
 _HWCAPS: Final = "glibc-hwcaps"
 
@@ -34,32 +33,44 @@ _EXTENSION_HWCAP: Final = 1 << 62
 _MAGIC: Final = b"glibc-ld.so.cache1.1"
 _LITTLE_ENDIAN: Final = 2
 _EXTENSION_MAGIC: Final = 0xEAA42174
-_GENERATOR: Final = re.compile(rb"ldconfig \([ -'*-~]{1,80}\) [a-z]{1,20} release version [0-9.]{1,20}(?=\0)")
+_BANNER: Final = re.compile(
+    rb"GNU C Library \(([ -'*-~]{1,80})\) ([a-z]{1,20}) release version ([0-9]+(?:\.[0-9]+)+)\.\n"
+)
+_DEFAULT_CONF: Final = b"include /etc/ld.so.conf.d/*.conf\n\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """One line of the cache: SONAME, file, ELF flags, and the hwcaps folder it is in, if any."""
+    """One line of the cache: SONAME, file, ELF flags; the hwcaps folder it is in, if any, and the level it needs."""
 
     soname: str
     path: str
     flags: int
     hwcap: str = ""
+    isa_level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     name: str
     flags: int
+    isa_level: int
     is_link: bool
 
 
 def link_libraries(root: Root) -> None:
-    """Make the missing links by SONAME and write the cache, if glibc's `ldconfig` is in the root."""
-    generator = _generator(root)
-    if generator is None:
+    """Make the missing links by SONAME, the cache, and the list of folders if nobody ships one.
+
+    Nothing is done in a root without glibc. Without `ldconfig`, which is in another package, the cache is still made:
+    it is what hosts look for that add their own libraries, and the one source of names outside the built-in folders.
+    """
+    found = _libc(root)
+    if found is None:
         return
-    machine = _machine(root)
+    machine, generator = found
+    if root.at(_CONF) is None:
+        root.write(_CONF, _DEFAULT_CONF)
+        root.folder(f"{_CONF}.d")
     libraries: list[Library] = []
     for folder in search_folders(root, machine):
         libraries.extend(_scan(root, folder, machine))
@@ -67,6 +78,16 @@ def link_libraries(root: Root) -> None:
             if root.is_folder(f"{folder[1:]}/{_HWCAPS}/{hwcap}"):
                 libraries.extend(_scan(root, f"{folder}/{_HWCAPS}/{hwcap}", machine, hwcap))
     root.write(CACHE, cache_bytes(libraries, generator))
+
+
+def _libc(root: Root) -> tuple[int, bytes] | None:
+    """The root's ELF machine, and the text that its glibc's own ldconfig would sign a cache with."""
+    for machine, triplet in _TRIPLETS.items():
+        data = root.read(f"usr/lib/{triplet}/libc.so.6")
+        match = _BANNER.search(data) if data is not None else None
+        if match is not None:
+            return machine, b"ldconfig (%s) %s release version %s" % match.groups()
+    return None
 
 
 def search_folders(root: Root, machine: int) -> list[str]:
@@ -122,11 +143,11 @@ def _scan(root: Root, folder: str, machine: int, hwcap: str = "") -> list[Librar
         if elf is None:
             continue
         soname, is_link = elf.soname or name, own.kind is Kind.SYMLINK
-        if is_link and _is_proper_link(posixpath.basename(root.resolve(path)), soname):
+        if is_link and _is_proper_link(name, soname):
             soname = name
         else:
             is_link = False
-        candidate = _Candidate(name, _FLAGS[elf.machine, elf.bits], is_link)
+        candidate = _Candidate(name, _FLAGS[elf.machine, elf.bits], elf.isa_level, is_link)
         known = chosen.get(soname)
         if known is None or _better(candidate, known):
             chosen[soname] = candidate
@@ -134,7 +155,7 @@ def _scan(root: Root, folder: str, machine: int, hwcap: str = "") -> list[Librar
     for soname, one in chosen.items():
         if not hwcap and not one.is_link:
             _link(root, folder[1:], one.name, soname)
-        libraries.append(Library(soname, f"{folder}/{one.name if hwcap else soname}", one.flags, hwcap))
+        libraries.append(Library(soname, f"{folder}/{one.name if hwcap else soname}", one.flags, hwcap, one.isa_level))
     return libraries
 
 
@@ -145,9 +166,9 @@ def _is_library_name(name: str) -> bool:
     return not name.endswith((".#prelink#", ".dpkg-new", ".dpkg-tmp", "-gdb.py")) and ".#prelink#." not in name
 
 
-def _is_proper_link(real: str, soname: str) -> bool:
-    """Whether a link is one to its SONAME, or the development link `libfoo.so` of it."""
-    return real == soname or (real.endswith(".so") and soname.startswith(real))
+def _is_proper_link(name: str, soname: str) -> bool:
+    """Whether a link is named as its SONAME or as the development link `libfoo.so` to it; others count as files."""
+    return name == soname or (name.endswith(".so") and soname.startswith(name))
 
 
 def _better(new: _Candidate, old: _Candidate) -> bool:
@@ -177,22 +198,6 @@ def _library(entry: Entry, machine: int) -> Elf | None:
         return None
     # An x86-64 system also runs 32-bit programs; no other pair mixes.
     return elf if elf.machine == machine or (machine, elf.machine) == (62, 3) else None
-
-
-def _machine(root: Root) -> int:
-    entry = root.find(_LDCONFIG)
-    if entry is None or entry.source is None:
-        return 0
-    with entry.source() as file:
-        elf = read_elf(file)
-    return elf.machine if elf is not None else 0
-
-
-def _generator(root: Root) -> bytes | None:
-    """The text that this root's own ldconfig signs a cache with."""
-    data = root.read(_LDCONFIG)
-    match = _GENERATOR.search(data) if data is not None else None
-    return match[0] if match is not None else None
 
 
 def compare_names(one: str, other: str) -> int:
@@ -248,7 +253,7 @@ def cache_bytes(libraries: list[Library], generator: bytes) -> bytes:
             start + offsets[library.soname],
             start + offsets[library.path],
             0,
-            _EXTENSION_HWCAP | hwcaps.index(library.hwcap) if library.hwcap else 0,
+            _EXTENSION_HWCAP | library.isa_level << 32 | hwcaps.index(library.hwcap) if library.hwcap else 0,
         )
         for library in ordered
     )

@@ -7,17 +7,15 @@ declares that it replaces the other (`Replaces`, policy 7.6). Everything else is
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from builder.errors import SpecError
+from builder.errors import IntegrityError, SpecError
 from builder.layers.deb import Deb
 from builder.layers.entry import Entry, Kind
 from builder.layers.usrmerge import Links, find_links, moved, root_links
-
-_RELATION: Final = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:\s*\(\s*(<<|<=|=|>=|>>)\s*(\S+?)\s*\))?")
+from builder.lock.debian.relations import parse_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,13 @@ def merge(debs: Sequence[Deb]) -> dict[str, Owned]:
         IntegrityError: symlinks lead in circles.
     """
     ordered = sorted(debs, key=lambda deb: (deb.name != "base-files", deb.name, deb.architecture))
+    for one, other in pairwise(ordered):
+        if (one.name, one.architecture) == (other.name, other.architecture):
+            raise SpecError(f"the package {one.name} is there twice, as {one.version} and {other.version}")
     tops = root_links(entry.path for deb in ordered for entry in deb.entries)
     links = find_links((entry for deb in ordered for entry in deb.entries), tops)
     tree: dict[str, Owned] = {}
+    kept: list[Owned] = []  # what packages ship as directories and others as links to one
     for deb in ordered:
         for entry in deb.entries:
             if entry.path in tops:
@@ -52,8 +54,11 @@ def merge(debs: Sequence[Deb]) -> dict[str, Owned]:
                 continue
             place = links.place(entry.path)
             if place in links and entry.kind is Kind.DIRECTORY:
+                kept.append(Owned(replace(entry, path=links.resolve(place)), deb))
                 continue
             _settle(Owned(moved(entry, place, links), deb), tree)
+    for owned in kept:
+        _settle(owned, tree)
     _check_folders(tree, links)
     return _with_root(tree, tops, ordered)
 
@@ -79,13 +84,13 @@ def _with_root(tree: dict[str, Owned], tops: dict[str, str], debs: Sequence[Deb]
 def _settle(new: Owned, tree: dict[str, Owned]) -> None:
     path = new.entry.path
     old = tree.get(path)
-    if old is None or old.deb is new.deb:
-        if old is not None:
-            raise SpecError(f"the package ships {path!r} under two names", where=new.deb.where)
+    if old is None:
         tree[path] = new
         return
     if old.entry.kind is Kind.DIRECTORY and new.entry.kind is Kind.DIRECTORY:
         return
+    if old.deb is new.deb:
+        raise SpecError(f"the package ships /{path} under two names", where=new.deb.where)
     if _same(old.entry, new.entry):
         return
     forward, backward = _replaces(new.deb, old.deb), _replaces(old.deb, new.deb)
@@ -117,22 +122,11 @@ def _digest(entry: Entry) -> bytes:
 
 def _replaces(deb: Deb, other: Deb) -> bool:
     """Whether `deb` says that it may take over files of `other`."""
-    for clause in deb.control.get("Replaces", "").split(","):
-        match = _RELATION.fullmatch(clause.strip())
-        if match is None or match[1] != other.name:
-            continue
-        if match[2] is None or _meets(other.version, match[2], match[3]):
-            return True
-    return False
-
-
-def _meets(version: str, relation: str, bound: str) -> bool:
-    from debian_inspector.version import Version  # noqa: PLC0415
-
-    one, two = Version.from_string(version), Version.from_string(bound)
-    return bool(
-        {"<<": one < two, "<=": one <= two, "=": one == two, ">=": one >= two, ">>": one > two}[relation],
-    )
+    try:
+        relations = parse_list(deb.control.get("Replaces", ""), deb.architecture)
+    except ValueError as error:
+        raise IntegrityError(f"the field Replaces is malformed: {error}", where=deb.where) from error
+    return any(relation.name == other.name and relation.admits(other.version) for relation in relations)
 
 
 def _check_folders(tree: dict[str, Owned], links: Links) -> None:
