@@ -93,7 +93,7 @@ def _wrong(kind: str, loc: Loc, value: object, context: Mapping[str, Any], fallb
         case "literal_error":
             return _not_one_of(label, value, context["expected"])
         case "string_pattern_mismatch" | "string_too_long":
-            return _not_of_form(_subject(loc), value)
+            return not_of_form(_subject(loc), value)
         case "greater_than_equal":
             return Refusal(f"{label} is {shown(value)}; it must be at least {context['ge']}", None)
         case "less_than_equal":
@@ -104,7 +104,8 @@ def _wrong(kind: str, loc: Loc, value: object, context: Mapping[str, Any], fallb
             return Refusal(f"{label}: {fallback}", "see docs/spec.md")
 
 
-def _not_of_form(subject: str, value: object) -> Refusal:
+def not_of_form(subject: str, value: object) -> Refusal:
+    """Why a value does not have the form that `subject` (a key, or "name") asks for, with a spelling that has."""
     what, looks = next((row[1:] for row in _PATTERNS if row[0] == subject), _NAME)
     if what == "a name" and isinstance(value, str):
         joiner, plain = ("_", r"[^A-Za-z0-9_]+") if looks is not _NAME[1] else ("-", r"[^a-z0-9._-]+")

@@ -29,7 +29,9 @@ from builder.spec.refusal import Refusal, shown
 EXACT: Final = 2**53 - 1
 """The largest integer that RFC 8785 JSON carries exactly, and so the largest that an identity may rest on."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+NAME: Final = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+
+Name = Annotated[str, Field(pattern=NAME)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$")]
 DebianPackage = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?$")]
@@ -69,6 +71,10 @@ def _checked(check: Any) -> AfterValidator:
         return value
 
     return AfterValidator(validate)
+
+
+_UNIQUE = Field(json_schema_extra={"uniqueItems": True})
+"""For the schema; `builder.spec.across` checks it, so that the finding is at the second of the two."""
 
 
 def _one_of_kinds(says: str, hint: str) -> WrapValidator:
@@ -127,9 +133,9 @@ class KernelTable(_Table):
     """`module:function`, `f(weights) -> params`, called once at initialise."""
     prepare: Reference | None = None
     """`module:function`, `f(weights) -> g`, where `g(inputs) -> arrays` turns checked inputs into the entry's."""
-    files: Annotated[tuple[Glob, ...], Field(min_length=1)] = ("*.py",)
+    files: Annotated[tuple[Glob, ...], Field(min_length=1), _UNIQUE] = ("*.py",)
     """Globs, relative to the spec, of the files that go into the image beside the entry."""
-    platforms: Annotated[tuple[Platform, ...], Field(min_length=1)] = ("linux/amd64", "linux/arm64")
+    platforms: Annotated[tuple[Platform, ...], Field(min_length=1), _UNIQUE] = ("linux/amd64", "linux/arm64")
     """The platforms that an image is made for."""
 
 
@@ -142,29 +148,29 @@ class OsTable(_Table):
     """The release's code name; any that the archive holds."""
     updates: bool = True
     """Also resolve from the release's `-updates` and `-security` suites."""
-    packages: tuple[DebianPackage, ...] = ("python3",)
+    packages: Annotated[tuple[DebianPackage, ...], _UNIQUE] = ("python3",)
     """Packages to install with what they depend on: `name` or `name=version`."""
-    allow_scripts: tuple[Sha256Hex, ...] = ()
+    allow_scripts: Annotated[tuple[Sha256Hex, ...], _UNIQUE] = ()
     """SHA-256 of maintainer scripts that kbuild does not know and that may be left unrun."""
 
 
 class PythonTable(_Table):
     """Python packages inside the image, as wheels of the index."""
 
-    requirements: tuple[Annotated[str, _checked(checks.requirement)], ...] = ()
+    requirements: Annotated[tuple[Annotated[str, _checked(checks.requirement)], ...], _UNIQUE] = ()
     """PEP 508 requirements, wheels only."""
-    exclude: tuple[Annotated[str, _checked(checks.project)], ...] = ()
+    exclude: Annotated[tuple[Annotated[str, _checked(checks.project)], ...], _UNIQUE] = ()
     """Projects that other wheels ask for and this kernel never imports."""
 
 
 class NativeTable(_Table):
     """One shared object, compiled from C or C++ and put at `/opt/kernel/lib/<key>.so`."""
 
-    sources: Annotated[tuple[RelativePath, ...], Field(min_length=1, examples=[["native/op.cc"]])]
+    sources: Annotated[tuple[RelativePath, ...], _UNIQUE, Field(min_length=1, examples=[["native/op.cc"]])]
     """C and C++ files, relative to the spec."""
     flags: tuple[Flag, ...] = ()
     """After the compiler table's flags."""
-    headers: tuple[RelativePath, ...] = ()
+    headers: Annotated[tuple[RelativePath, ...], _UNIQUE] = ()
     """Folders below site-packages to include from, such as `jaxlib/include`."""
 
 
@@ -218,7 +224,7 @@ class HardwareTable(_Table):
     """Memory that a run may use: a whole number of KiB, MiB, GiB or TiB."""
     accelerator: Literal["none"] = "none"
     """What computes besides the CPU."""
-    forbid: tuple[Literal["rsqrt-approximation", "flush-to-zero", "tf32", "fast-math"], ...] = ()
+    forbid: Annotated[tuple[Literal["rsqrt-approximation", "flush-to-zero", "tf32", "fast-math"], ...], _UNIQUE] = ()
     """What must not happen to numbers; flags that do not guarantee it are an error."""
 
 
