@@ -35,13 +35,13 @@ def run(options: argparse.Namespace) -> int:
     if record := unchanged.recall(store, spec, lock_path(spec)):
         answer = report.load(record["report"])
     else:
-        from builder.backends.embedded import EmbeddedBackend
+        from builder.pipeline.backend import embedded
         from builder.cli.display import progress
         from builder.pipeline.build import build
 
         with progress(options) as display:
             answer = build(
-                spec, lock_path(spec), machine=machine, store=store, backend=EmbeddedBackend(store, machine),
+                spec, lock_path(spec), machine=machine, store=store, backend=embedded(store),
                 progress=display, locked=options.locked,
             )  # fmt: skip
     took = time.monotonic() - began

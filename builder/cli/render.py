@@ -23,7 +23,9 @@ def console() -> Any:
     from rich.console import Console
 
     wanted = colour(sys.stderr)
-    return Console(stderr=True, no_color=not wanted, force_terminal=wanted or None, highlight=False, soft_wrap=not wanted)
+    return Console(
+        stderr=True, no_color=not wanted, force_terminal=wanted or None, highlight=False, soft_wrap=not wanted
+    )
 
 
 def report_error(error: KbuildError, *, as_json: bool) -> None:

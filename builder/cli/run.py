@@ -29,7 +29,9 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         "--set", metavar="NAME=JSON", action="append", default=[], help="one input, such as text='[\"a cat sits\"]'"
     )
     verb.add_argument("--output", metavar="DIR", type=Path, help="where outputs and receipt go (default: in the store)")
-    verb.add_argument("--platform", choices=("linux/amd64", "linux/arm64"), help="default: this machine's, else emulated")
+    verb.add_argument(
+        "--platform", choices=("linux/amd64", "linux/arm64"), help="default: this machine's, else emulated"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -84,7 +86,7 @@ def set_inputs(pairs: Sequence[str]) -> dict[str, Any]:
 def _digest(options: argparse.Namespace, store: Store, machine: Machine) -> str:
     if re.fullmatch(r"(sha256:)?[0-9a-f]{6,64}", options.image):
         return str(options.image)
-    from builder.backends.embedded import EmbeddedBackend
+    from builder.pipeline.backend import embedded
     from builder.cli.display import progress
     from builder.cli.paths import lock_path, spec_path
     from builder.pipeline import unchanged
@@ -95,7 +97,7 @@ def _digest(options: argparse.Namespace, store: Store, machine: Machine) -> str:
         return str(record["report"]["digest"])
     with progress(options) as display:
         return build(
-            spec, lock_path(spec), machine=machine, store=store, backend=EmbeddedBackend(store, machine),
+            spec, lock_path(spec), machine=machine, store=store, backend=embedded(store),
             progress=display, locked=False,
         ).digest  # fmt: skip
 

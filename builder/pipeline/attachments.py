@@ -46,4 +46,3 @@ def with_sbom(store: Store, image: Image) -> tuple[Referrer, ...]:
         attach(store, image, SBOM, sbom(lock_of(store, image), image), {})
         found = referrers(store, image)
     return found
-

@@ -5,10 +5,10 @@ A build never resolves: with a lock beside the spec it uses the lock or fails.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from builder.backends.action import Backend
@@ -25,12 +25,11 @@ from builder.pipeline.attachments import attach_lock
 from builder.pipeline import layers as layering
 from builder.pipeline import unchanged
 from builder.pipeline.report import BuildReport, MadeLayer
-from builder.pipeline.snapshot import Snapshot, document, runtime_files
+from builder.pipeline.snapshot import Snapshot, documents, runtime_files
 from builder.plan.make import make
 from builder.plan.model import LayerPlan, Plan
 from builder.plan.sources import snapshot as read_sources
 from builder.progress import Progress
-from builder.spec.files import check_files
 from builder.spec.load import load
 from builder.spec.model import Spec
 from builder.store.artifact import Artifact
@@ -45,7 +44,7 @@ def build(
     *,
     machine: Machine,
     store: Store,
-    backend: Backend,
+    backend: Callable[[Sequence[Artifact], Collection[str]], Backend],
     progress: Progress,
     locked: bool,
 ) -> BuildReport:
@@ -56,7 +55,7 @@ def build(
         lock_path: the lock beside it; written if it does not exist.
         machine: where bytes come from.
         store: takes everything.
-        backend: runs compilers.
+        backend: makes what runs compilers, of the lock's artifacts and the scripts that may stay unrun.
         progress: sees every step.
         locked: write nothing beside the spec: a missing lock is an error, and no result is recorded in it.
 
@@ -64,8 +63,9 @@ def build(
         KbuildError: one of its families, as each step says.
     """
     taken = _snapshot(spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
-    plan = make(taken.spec, taken.lock, taken.sources, taken.runtime, taken.document)
-    made = _make_layers(plan, taken.lock, machine=machine, store=store, backend=backend, progress=progress)
+    plan = make(taken.spec, taken.lock, taken.sources, taken.runtime, taken.documents)
+    compilers = backend(taken.lock.artifact, taken.spec.os.allow_scripts)
+    made = _make_layers(plan, taken.lock, machine=machine, store=store, backend=compilers, progress=progress)
     image = _assemble(plan, made, store)
     attach_lock(store, image, taken.lock)
     lock = _record(taken, plan, image, locked=locked, progress=progress)
@@ -92,9 +92,8 @@ def _snapshot(
     spec_path: Path, lock_path: Path, *, machine: Machine, store: Store, progress: Progress, locked: bool
 ) -> Snapshot:
     spec = load(spec_path)
-    check_files(spec, spec_path)
+    sources = read_sources(spec, spec_path, store)
     lock = _lock(spec, spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
-    sources = read_sources(spec, spec_path.parent, store)
     known = {item.sha256 for item in sources.local}
     for item in lock.artifact:
         if item.registry == "local" and item.sha256 not in known:
@@ -103,7 +102,7 @@ def _snapshot(
                 where=str(lock_path),
                 hint="restore the file, or run `kbuild lock` to take the new one",
             )
-    return Snapshot(spec, lock, lock_path, sources, runtime_files(store), document(spec, store))
+    return Snapshot(spec, lock, lock_path, sources, runtime_files(store), documents(spec, store))
 
 
 def _lock(
@@ -151,13 +150,19 @@ def _needed(missing: Sequence[LayerPlan], tools: Sequence[Artifact]) -> list[Art
 
 
 def _fetch(artifacts: Sequence[Artifact], lock: Lock, machine: Machine, store: Store, progress: Progress) -> None:
-    wanted = [
-        Wanted(item.name, item.version, item.sha256, item.size, item.registry, item.path) for item in artifacts
-    ]
+    wanted = [Wanted(item.name, item.version, item.sha256, item.size, item.registry, item.path) for item in artifacts]
     fetch(
-        wanted, store, lambda absent: registry_sources(absent, machine, lock), progress,
+        wanted, store, partial(registry_sources, machine=machine, snapshots=_dates(lock)), progress,
         jobs=max(4, 2 * machine.jobs), offline=machine.offline,
     )  # fmt: skip
+
+
+def _dates(lock: Lock) -> dict[str, str]:
+    """The newest index of each registry: the moment for which the snapshot archive has everything."""
+    dates: dict[str, str] = {}
+    for index in lock.index:
+        dates[index.registry] = max(dates.get(index.registry, ""), index.date)
+    return dates
 
 
 def _parallel(

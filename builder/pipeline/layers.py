@@ -70,23 +70,33 @@ def _entries(plan: LayerPlan, store: Store, backend: Backend, progress: Progress
         case LayerKind.BASE:
             debs = [read_deb(store.verified(item.sha256, item.size), item) for item in plan.artifacts]
             entries = root_entries(debs, epoch=plan.epoch, allow_scripts=plan.allow_scripts)
-            return merge(entries, bytecode(entries, plan, store, backend, progress))
+            return _joined(entries, bytecode(entries, plan, store, backend, progress), plan.epoch)
         case LayerKind.WHEEL | LayerKind.WHEELS:
             trees = [
-                wheel_entries(
-                    store.verified(item.sha256, item.size), item, python=plan.python, epoch=plan.epoch
-                )
+                wheel_entries(store.verified(item.sha256, item.size), item, python=plan.python, epoch=plan.epoch)
                 for item in plan.artifacts
             ]
             entries = merge(*trees)
-            return merge(entries, bytecode(entries, plan, store, backend, progress))
-        case LayerKind.RUNTIME | LayerKind.KERNEL:
-            files = {item.path: store.verified(item.sha256, item.size) for item in plan.files}
-            return file_entries(files, epoch=plan.epoch)
+            return _joined(entries, bytecode(entries, plan, store, backend, progress), plan.epoch)
+        case LayerKind.RUNTIME:
+            entries = _files(plan, store)
+            return _joined(entries, bytecode(entries, plan, store, backend, progress), plan.epoch)
+        case LayerKind.KERNEL:
+            return _files(plan, store)
         case LayerKind.WEIGHTS:
             return [entry for item in plan.artifacts for entry in _weights(item, plan.epoch, store)]
         case LayerKind.NATIVE:
             return native(plan, store, backend, progress)
+
+
+def _joined(entries: list[Entry], bytecode: list[Entry], epoch: int) -> list[Entry]:
+    """Both as one tree. Folders that both state are the first one's; packages that ship bytecode keep their own."""
+    known = {entry.path for entry in entries}
+    return ordered([*entries, *(entry for entry in bytecode if entry.path not in known)], epoch=epoch)
+
+
+def _files(plan: LayerPlan, store: Store) -> list[Entry]:
+    return file_entries({item.path: store.verified(item.sha256, item.size) for item in plan.files}, epoch=plan.epoch)
 
 
 def _weights(item: Artifact, epoch: int, store: Store) -> list[Entry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from builder.determinism.pins import environment
 from builder.errors import LockError
@@ -19,7 +19,13 @@ LARGE_WHEEL = 8 << 20
 KERNEL = "opt/kernel"
 
 
-def make(spec: Spec, lock: Lock, sources: Sources, runtime: Sequence[PlacedFile], document: PlacedFile) -> Plan:
+def make(
+    spec: Spec,
+    lock: Lock,
+    sources: Sources,
+    runtime: Sequence[PlacedFile],
+    documents: Mapping[Platform, Sequence[PlacedFile]],
+) -> Plan:
     """Lay out the image.
 
     Args:
@@ -27,7 +33,7 @@ def make(spec: Spec, lock: Lock, sources: Sources, runtime: Sequence[PlacedFile]
         lock: a lock that fits it.
         sources: the kernel's own files.
         runtime: the files of `kernels.runtime`, placed in the image.
-        document: the spec's canonical JSON, placed in the image.
+        documents: what tells the runtime of each platform's image what to be: spec and environment.
 
     Raises:
         LockError: the lock lacks something that every image needs.
@@ -36,7 +42,7 @@ def make(spec: Spec, lock: Lock, sources: Sources, runtime: Sequence[PlacedFile]
     platforms = tuple(
         PlatformPlan(
             platform=platform,
-            layers=_layers(spec, lock, platform, sources, runtime, document),
+            layers=_layers(spec, lock, platform, sources, runtime, documents[platform]),
             environment=environment(spec, platform),
             labels=labels,
         )
@@ -79,7 +85,7 @@ def _layers(
     platform: Platform,
     sources: Sources,
     runtime: Sequence[PlacedFile],
-    document: PlacedFile,
+    documents: Sequence[PlacedFile],
 ) -> tuple[LayerPlan, ...]:
     python = python_of(lock, platform)
     debs = of(lock, platform, "deb", "image")
@@ -124,7 +130,7 @@ def _layers(
     ]
     if small := [wheel for wheel in wheels if wheel.size <= LARGE_WHEEL]:
         layers.append(layer("wheels", LayerKind.WHEELS, artifacts=small, interpreter=interpreter))
-    layers.append(layer("runtime", LayerKind.RUNTIME, files=runtime))
+    layers.append(layer("runtime", LayerKind.RUNTIME, files=runtime, interpreter=interpreter))
     layers += [
         layer(f"weights {item.name}", LayerKind.WEIGHTS, artifacts=(item,))
         for item in sorted(of(lock, platform, "weights", "image"), key=lambda item: item.name)
@@ -141,7 +147,7 @@ def _layers(
             )
         )
     code = [PlacedFile(f"{KERNEL}/{item.path}", item.sha256, item.size) for item in sources.code]
-    layers.append(layer("kernel", LayerKind.KERNEL, files=[*code, document]))
+    layers.append(layer("kernel", LayerKind.KERNEL, files=[*code, *documents]))
     return tuple(layers)
 
 
@@ -151,6 +157,7 @@ def _native(spec: Spec, platform: Platform, sources: Sources) -> tuple[NativeObj
         NativeObject(
             name=name,
             table=table,
+            version=spec.compiler.version,
             flags=(f"-march={cpu}", *spec.compiler.flags, *table.flags),
             sources=tuple(PlacedFile(item.path, item.sha256, item.size) for item in sources.native[name]),
         )

@@ -44,6 +44,7 @@ class NativeObject:
 
     name: str
     table: NativeTable
+    version: str
     flags: tuple[str, ...]
     sources: tuple[PlacedFile, ...]
 
@@ -90,6 +91,7 @@ class LayerPlan:
             "native": [
                 [
                     item.name,
+                    item.version,
                     list(item.flags),
                     list(item.table.headers),
                     [[source.path, source.sha256] for source in item.sources],

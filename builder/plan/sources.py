@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import EnvironmentFault, SpecError
+from builder.spec.files import check_files, kernel_files
+from builder.spec.findings import SpecErrors
 from builder.spec.model import Spec
 from builder.store.blobs import Store
 
@@ -50,33 +52,17 @@ class Sources:
         return {item.path: item.sha256 for item in (*self.code, *native, *self.local)}
 
 
-def snapshot(spec: Spec, folder: Path, store: Store) -> Sources:
-    """Read the files that the spec names into the store.
+def snapshot(spec: Spec, path: Path, store: Store) -> Sources:
+    """Read the files that the spec at `path` names into the store.
 
     Raises:
-        SpecError: a glob matches nothing, the entry's module is not among the files, or a path leaves the folder.
+        SpecError: a file that the spec names is missing or lies outside of its folder, or its module lacks a function.
         EnvironmentFault: a file cannot be read.
     """
-    code: dict[str, SourceFile] = {}
-    for pattern in spec.kernel.files:
-        matches = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
-        if not matches:
-            raise SpecError(
-                f"kernel.files: {pattern!r} matches no file in the kernel's folder",
-                where=folder.name,
-                hint="name a file that exists, or remove the pattern",
-            )
-        for path in matches:
-            item = _take(path, folder, store)
-            code[item.path] = item
-    for reference in (spec.kernel.entry, spec.kernel.load, spec.kernel.prepare):
-        module = f"{reference.partition(':')[0]}.py" if reference else None
-        if module and module not in code:
-            raise SpecError(
-                f"{reference!r} needs {module}, which is not among kernel.files",
-                where=folder.name,
-                hint=f"create {module} beside the spec, or add it to kernel.files",
-            )
+    if findings := check_files(spec, path.parent, name=path.name):
+        raise SpecErrors(findings)
+    folder, name = path.parent, path.name
+    code = {relative: _take(file, folder, store) for relative, file in kernel_files(spec, folder, name=name).items()}
     native = {
         name: tuple(_take(folder / source, folder, store) for source in table.sources)
         for name, table in spec.native.items()
@@ -86,7 +72,7 @@ def snapshot(spec: Spec, folder: Path, store: Store) -> Sources:
         for _, weights in sorted(spec.weights.items())
         if weights.source.startswith("file:")
     )
-    return Sources(tuple(code[path] for path in sorted(code)), native, local)
+    return Sources(tuple(code.values()), native, local)
 
 
 def _take(path: Path, folder: Path, store: Store, limit: int | None = LARGEST_FILE) -> SourceFile:
