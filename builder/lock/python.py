@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import unquote
 
 from packaging.pylock import Package, PackageWheel, Pylock, PylockSelectError, PylockValidationError
@@ -66,23 +67,23 @@ def resolve_wheels(
         )
     keep = keep or {}
 
-    def answer(target: Target, prefer: Versions, demand: Versions) -> Pylock:
+    def answer(target: Target, pins: Versions) -> Pylock:
         where = f"python.requirements for {target.platform}"
-        with progress.step(f"resolve wheels for {target.platform}", unit="items"):
-            question = Question((*requirements, *RUNTIME_REQUIREMENTS), target, prefer, demand, excluded)
-            return ask(question, environ=environ, offline=machine.offline, where=where)
+        question = Question((*requirements, *RUNTIME_REQUIREMENTS), target, pins, excluded)
+        return ask(question, environ=environ, offline=machine.offline, where=where)
 
     answers: list[Pylock] = []
     for target in targets:
-        prefer = dict(keep.get(target.platform, {}))
+        wished = dict(keep.get(target.platform, {}))
         for earlier in answers:
-            prefer |= versions(earlier)
-        answers.append(answer(target, prefer, {}))
+            wished |= versions(earlier)
+        with progress.step(f"resolve wheels for {target.platform}", unit="items"):
+            answers.append(closest(partial(answer, target), wished))
     if parted := _parted(answers):
         progress.detail(f"versions differ between platforms: {', '.join(sorted(parted))}; trying the lower ones")
         try:
             again = [
-                answer(target, {**keep.get(target.platform, {}), **versions(found)}, parted)
+                closest(partial(answer, target), {**keep.get(target.platform, {}), **versions(found)}, parted)
                 for target, found in zip(targets, answers, strict=True)
             ]
         except ResolveError:
@@ -94,6 +95,41 @@ def resolve_wheels(
         for target, found in zip(targets, answers, strict=True)
         for artifact in chosen(found, target, machine=machine, store=store, progress=progress)
     )
+
+
+def closest(answer: Callable[[Versions], Pylock], wished: Versions, demanded: Versions | None = None) -> Pylock:
+    """The answer that has as many wished versions as go together.
+
+    Args:
+        answer: resolves under pins; it fails where they cannot all hold.
+        wished: versions to have if possible; where two of them exclude each other, the first by name is had.
+        demanded: versions to have.
+
+    Raises:
+        ResolveError: there is no answer even without the wishes.
+    """
+    held = dict(demanded or {})
+    try:
+        return answer({**wished, **held})
+    except ResolveError:
+        best = answer(held)
+    waiting = _halves(sorted(name for name in wished if name not in held))
+    while waiting:
+        names = waiting.pop()
+        pins = held | {name: wished[name] for name in names}
+        try:
+            best = answer(pins)
+        except ResolveError:
+            waiting += _halves(names)
+        else:
+            held = pins
+    return best
+
+
+def _halves(names: list[str]) -> list[list[str]]:
+    """Both halves, the first to be popped last in; none of what cannot be halved, since it was tried whole."""
+    half = len(names) // 2
+    return [names[half:], names[:half]] if half else []
 
 
 def checked(requirements: Sequence[str]) -> tuple[str, ...]:

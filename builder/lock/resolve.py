@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.errors import EnvironmentFault, ResolveError
 from builder.lock.debian import solver
 from builder.lock.debian.archive import Archive
-from builder.lock.debian.packages import DebianRegistry, artifact
+from builder.lock.debian.packages import artifact
 from builder.lock.debian.toolchain import toolchain_packages, tools_packages
 from builder.lock.debian.universe import Universe
 from builder.lock.keep import ALL, Keeping, Kept, Upgrade, kept
@@ -30,6 +30,8 @@ from builder.store.artifact import Artifact, Role
 from builder.store.attempt import Patience
 from builder.store.blobs import Store
 from builder.store.client import Client
+from builder.store.indexes import uv_environment
+from builder.store.registries import debian_bases
 
 __all__ = ["ALL", "Upgrade", "resolve"]
 
@@ -76,7 +78,7 @@ def resolve(
     keep = kept(previous, upgrade)
     universes, indexes = _universes(spec, machine=machine, store=store, progress=progress, now=now)
     debs = merged(_debian(spec, universes, keep, progress))
-    environ = _index_environment(machine)
+    environ = uv_environment(machine, os.environ)
     targets = [target(platform, _of(debs, platform)) for platform in sorted(spec.kernel.platforms)]
     wheels = resolve_wheels(
         spec.python,
@@ -116,7 +118,7 @@ def resolve(
 def _universes(
     spec: Spec, *, machine: Machine, store: Store, progress: Progress, now: datetime
 ) -> tuple[Mapping[str, Universe], tuple[Index, ...]]:
-    archive = Archive(_bases(machine), Client(Patience()), store, progress, now)
+    archive = Archive(lambda registry: debian_bases(registry, machine, None), Client(Patience()), store, progress, now)
     architectures = [names.debian for names in NAMES.values()]
     return archive.universes(spec.os.release, updates=spec.os.updates, architectures=architectures)
 
@@ -149,15 +151,3 @@ def _of(debs: Sequence[Artifact], platform: Platform) -> list[Artifact]:
 
 def _seconds(date: str) -> int:
     return int(datetime.strptime(date, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
-
-
-def _bases(machine: Machine) -> Callable[[DebianRegistry], Sequence[str]]:
-    from builder.store.registries import debian_bases  # noqa: PLC0415
-
-    return lambda registry: debian_bases(registry, machine, None)
-
-
-def _index_environment(machine: Machine) -> Mapping[str, str]:
-    from builder.store.registries import uv_environment  # noqa: PLC0415
-
-    return uv_environment(machine, os.environ)

@@ -1,8 +1,7 @@
 """uv as a resolver: one subprocess that answers with a pylock.toml (PEP 751).
 
-Whatever could steer the answer comes from the arguments here: settings of the machine that would (constraints,
-overrides, pre-releases, dates) are taken out, and the process runs in an empty folder, so that no project's
-configuration is found from there. What is left to the machine is where the index is.
+Whatever could steer the answer comes from the arguments here: no configuration file is read, and of the machine's
+variables only those come along that say where the index is.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomli
-import tomli_w
 from packaging.pylock import Pylock, PylockValidationError
 
 from builder.errors import EnvironmentFault, FetchError, KbuildError, ResolveError
@@ -27,30 +25,6 @@ _TIMEOUT = 900
 
 _LARGEST_ANSWER = 64 << 20
 
-_STEERING = (
-    "UV_BUILD_CONSTRAINT",
-    "UV_COMPILE_BYTECODE",
-    "UV_CONSTRAINT",
-    "UV_CUSTOM_COMPILE_COMMAND",
-    "UV_EXCLUDE",
-    "UV_EXCLUDE_NEWER",
-    "UV_EXCLUDE_NEWER_PACKAGE",
-    "UV_FORK_STRATEGY",
-    "UV_NO_BINARY",
-    "UV_NO_BINARY_PACKAGE",
-    "UV_NO_SOURCES",
-    "UV_ONLY_BINARY",
-    "UV_OVERRIDE",
-    "UV_PRERELEASE",
-    "UV_PREVIEW",
-    "UV_PYTHON",
-    "UV_RESOLUTION",
-    "UV_SYSTEM_PYTHON",
-    "UV_TORCH_BACKEND",
-    "UV_WORKING_DIRECTORY",
-    "VIRTUAL_ENV",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -59,16 +33,14 @@ class Question:
     Attributes:
         requirements: PEP 508, of the index, already checked.
         target: what the wheels have to fit.
-        prefer: versions by normalised name that are taken while they satisfy everything.
-        demand: versions by normalised name that must be taken if the project is needed at all.
+        pins: versions by normalised name that must be taken if the project is needed at all.
         exclude: normalised names that are left out, whoever asks for them.
         dependencies: whether the requirements' own requirements count.
     """
 
     requirements: tuple[str, ...]
     target: Target
-    prefer: Mapping[str, str] = field(default_factory=dict)
-    demand: Mapping[str, str] = field(default_factory=dict)
+    pins: Mapping[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     dependencies: bool = True
 
@@ -78,7 +50,7 @@ def ask(question: Question, *, environ: Mapping[str, str], offline: bool, where:
 
     Args:
         question: what is wanted.
-        environ: the environment that says where the index is.
+        environ: the whole environment for uv; `builder.store.registries.uv_environment` makes it.
         offline: whether only uv's cache may be asked.
         where: what messages call the question.
 
@@ -90,8 +62,7 @@ def ask(question: Question, *, environ: Mapping[str, str], offline: bool, where:
     with tempfile.TemporaryDirectory(prefix="kbuild-uv-") as name:
         folder = Path(name)
         arguments = _prepare(question, folder)
-        environ = {key: value for key, value in environ.items() if key not in _STEERING}
-        environ |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+        environ = {**environ, "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
         if offline:
             arguments.append("--offline")
         try:
@@ -125,17 +96,14 @@ def _program() -> str:
 def _prepare(question: Question, folder: Path) -> list[str]:
     """Write the files that uv reads and give its arguments."""
     arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header"]
-    arguments += ["--quiet", "--only-binary", ":all:", "--no-annotate", "--python", sys.executable]
+    arguments += ["--quiet", "--no-config", "--only-binary", ":all:", "--no-annotate", "--python", sys.executable]
     arguments += ["--python-version", question.target.python, "--python-platform", question.target.uv]
-    if question.prefer:
-        # uv prefers the versions of the file that it is about to replace.
-        packages = [{"name": name, "version": version} for name, version in sorted(question.prefer.items())]
-        document = {"lock-version": "1.0", "created-by": "kbuild", "packages": packages}
-        (folder / "pylock.toml").write_text(tomli_w.dumps(document), "utf-8")
-    if question.demand:
-        pins = "".join(f"{name}=={version}\n" for name, version in sorted(question.demand.items()))
-        (folder / "constraints.txt").write_text(pins, "utf-8")
-        arguments += ["--constraints", "constraints.txt"]
+    if question.pins:
+        # Not uv's preferences (versions in the file that it is to replace): where several indexes have the version, uv
+        # 0.13 looks at the first alone, and avoids the preferred version if that one has no wheel for the target.
+        pins = "".join(f"{name}=={version}\n" for name, version in sorted(question.pins.items()))
+        (folder / "pins.txt").write_text(pins, "utf-8")
+        arguments += ["--constraints", "pins.txt"]
     if question.exclude:
         (folder / "excludes.txt").write_text("".join(f"{name}\n" for name in sorted(question.exclude)), "utf-8")
         arguments += ["--excludes", "excludes.txt"]

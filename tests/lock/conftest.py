@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from fake_index import FakeIndex
 
 from builder.machine import Machine
 from builder.store.blobs import Store
+
+sys.path.append(str(Path(__file__).parent / "debian"))  # its archive in miniature serves whole resolutions too
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ AMD64, ARM64 = "linux/amd64", "linux/arm64"
 
 
 def sha(number: int) -> str:
-    return f"{number:064x}"
+    return hashlib.sha256(str(number).encode()).hexdigest()
 
 
 def deb(name: str, version: str = "1.0-1", *, architecture: str = "amd64", number: int = 1, **fields) -> Artifact:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lock_samples import LOCKS, SAMPLE, SAMPLE_TEXT, deb, lock
 
@@ -28,6 +28,7 @@ def test_order_of_discovery_does_not_show() -> None:
     assert file.dumps(backwards) == SAMPLE_TEXT
 
 
+@settings(max_examples=40)
 @given(LOCKS)
 @example(SAMPLE)
 def test_round_trip(value: Lock) -> None:
@@ -87,7 +88,7 @@ def test_any_bytes_are_refused_in_one_way(data: bytes) -> None:
         ('kind = "deb"\n', 'kind = "deb"\nkind = "deb"\n', "not TOML"),
         ("size = 1012\n", "", "artifact.0.size"),
         ("level = 3", "", "codec.level"),
-        ('sha256 = "000', 'sha256 = "ABC', "sha256"),
+        ('sha256 = "', 'sha256 = "A', "sha256"),
         ("epoch = 1789199741", "epoch = 0", "epoch"),
         ("epoch = 1789199741", "epoch = 99999999999", "epoch"),
         ('"linux/amd64" = ', '"windows/amd64" = ', "image.platforms"),

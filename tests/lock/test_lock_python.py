@@ -41,9 +41,7 @@ def resolve(index: FakeIndex, machine: Machine, store: Store) -> Resolver:
 
 
 def by_platform(items: list[Artifact]) -> dict[str, dict[str, str]]:
-    return {
-        platform: {item.name: item.version for item in items if platform in item.platforms} for platform in NAMES
-    }
+    return {platform: {item.name: item.version for item in items if platform in item.platforms} for platform in NAMES}
 
 
 def test_a_pure_wheel_is_one_artifact_for_both_platforms(resolve: Resolver, index: FakeIndex) -> None:
@@ -125,6 +123,22 @@ def test_kept_versions_stay_while_they_satisfy(resolve: Resolver, index: FakeInd
     keep = {target.platform: {"thing": "1.1"} for target in TARGETS}
     assert {item.version for item in resolve("thing", keep=keep)} == {"1.1"}
     assert {item.version for item in resolve("thing!=1.1", keep=keep)} == {"2.0"}
+
+
+def test_as_much_as_can_be_is_kept(resolve: Resolver, index: FakeIndex) -> None:
+    for version in ("1.0", "2.0"):
+        for name in ("a", "b", "c", "d", "e"):
+            index.wheel(name, version)
+        index.wheel("pair", version, requires=(f"twin=={version}",))
+        index.wheel("twin", version)
+    index.wheel("new", requires=("c>=2",))
+    old = dict.fromkeys(("a", "b", "c", "d", "e", "pair", "twin"), "1.0")
+    keep = {target.platform: old for target in TARGETS}
+    names = ("a", "b", "c", "d", "e")
+    assert by_platform(resolve(*names, "pair", keep=keep))["linux/amd64"] == old
+    found = by_platform(resolve(*names, "pair==2.0", "new", keep=keep))
+    assert found["linux/amd64"] == old | {"c": "2.0", "pair": "2.0", "twin": "2.0", "new": "1.0"}
+    assert found["linux/arm64"] == found["linux/amd64"]
 
 
 def test_a_yanked_release_is_not_chosen_but_kept(resolve: Resolver, index: FakeIndex) -> None:

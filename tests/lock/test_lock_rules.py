@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lock_samples import AMD64, ARM64, INDEX, LOCKS, SAMPLE, deb, lock, sha, weights, wheel
 
@@ -16,6 +16,7 @@ def problems(*artifacts: Artifact, **fields: Any) -> list[str]:
     return [problem for _, problem in violations(lock(artifacts, **fields))]
 
 
+@settings(max_examples=40)
 @given(LOCKS)
 def test_what_resolving_makes_is_allowed(value: Lock) -> None:
     assert list(violations(value)) == []

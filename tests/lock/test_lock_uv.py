@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import uv
 from fake_index import TARGETS, FakeIndex
 
 from builder.errors import EnvironmentFault, FetchError, ResolveError
 from builder.lock.python import versions
 from builder.lock.uv import Question, ask, failure
+from builder.machine import Machine
+from builder.store.indexes import uv_environment
 
 # What uv 0.13 and (the drawn ones) 0.9 say, by meaning.
 UNSATISFIABLE = """\
@@ -68,16 +71,24 @@ def answer(index: FakeIndex, *requirements: str, environ: dict[str, str] | None 
     return versions(ask(question, environ=environ or index.environ(), offline=False, where="test"))
 
 
-def test_preferences_hold_while_they_can_and_demands_always(index: FakeIndex) -> None:
+def test_pins_hold_for_what_is_needed(index: FakeIndex) -> None:
     for version in ("1.0", "1.1", "2.0"):
         index.wheel("thing", version)
     assert answer(index, "thing") == {"thing": "2.0"}
-    assert answer(index, "thing", prefer={"thing": "1.1", "other": "3"}) == {"thing": "1.1"}
-    assert answer(index, "thing>=2", prefer={"thing": "1.1"}) == {"thing": "2.0"}
-    assert answer(index, "thing", prefer={"thing": "1.5"}) == {"thing": "2.0"}
-    assert answer(index, "thing", prefer={"thing": "1.1"}, demand={"thing": "1.0"}) == {"thing": "1.0"}
+    assert answer(index, "thing", pins={"thing": "1.1", "other": "3"}) == {"thing": "1.1"}
     with pytest.raises(ResolveError):
-        answer(index, "thing>=2", demand={"thing": "1.0"})
+        answer(index, "thing>=2", pins={"thing": "1.1"})
+
+
+def test_a_pin_is_found_in_whichever_index_has_a_wheel(index: FakeIndex, tmp_path: Path) -> None:
+    other = FakeIndex(tmp_path / "other")
+    other.wheel("thing", "2.0", "cp311-cp311-manylinux_2_28_x86_64")
+    index.wheel("thing", "1.0")
+    index.wheel("thing", "2.0")
+    environ = index.environ() | {"UV_INDEX": other.simple.as_uri(), "UV_INDEX_STRATEGY": "unsafe-best-match"}
+    assert answer(index, "thing", environ=environ) == {"thing": "2.0"}
+    assert answer(index, "thing", environ=environ, pins={"thing": "2.0"}) == {"thing": "2.0"}
+    assert answer(index, "thing", environ=environ, pins={"thing": "1.0"}) == {"thing": "1.0"}
 
 
 def test_dependencies_count_unless_excluded_or_not_asked_for(index: FakeIndex) -> None:
@@ -89,7 +100,7 @@ def test_dependencies_count_unless_excluded_or_not_asked_for(index: FakeIndex) -
     assert set(answer(index, "top", dependencies=False)) == {"top"}
 
 
-def test_settings_that_would_steer_the_answer_are_left_out(index: FakeIndex, tmp_path: Path) -> None:
+def test_settings_that_would_steer_the_answer_are_left_out(index: FakeIndex, machine: Machine, tmp_path: Path) -> None:
     for version in ("1.0", "2.0", "3.0rc1"):
         index.wheel("thing", version)
     steering = tmp_path / "steer.txt"
@@ -102,7 +113,7 @@ def test_settings_that_would_steer_the_answer_are_left_out(index: FakeIndex, tmp
         "UV_EXCLUDE_NEWER": "2001-01-01T00:00:00Z",
         "UV_PYTHON": "3.8",
     }
-    assert answer(index, "thing", environ=environ) == {"thing": "2.0"}
+    assert answer(index, "thing", environ=uv_environment(machine, environ)) == {"thing": "2.0"}
 
 
 def test_a_project_around_the_working_directory_has_no_say(
@@ -131,16 +142,12 @@ def test_offline_only_the_cache_is_asked(index: FakeIndex, free_port: int) -> No
 
 
 def test_without_uv_there_is_a_clear_word(index: FakeIndex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import uv
-
     monkeypatch.setattr(uv, "find_uv_bin", lambda: str(tmp_path / "uv"))
     with pytest.raises(EnvironmentFault, match="uv cannot be run"):
         answer(index, "thing")
 
 
 def test_a_uv_that_answers_nonsense(index: FakeIndex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import uv
-
     program = tmp_path / "uv"
     monkeypatch.setattr(uv, "find_uv_bin", lambda: str(program))
     for text in ("", "= nonsense", "lock-version = '9.0'\n", "a = " + "[" * 5000):
