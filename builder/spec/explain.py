@@ -21,15 +21,16 @@ _CLOSE = 0.6
 """How alike two names must be for one to be offered for the other; difflib's own default."""
 
 _PATTERNS: tuple[tuple[str, str, str], ...] = (
-    # last part of the place, what it must be, how that looks
-    ("version", "a version", "three numbers such as '1.0.0'"),
-    ("entry", "a function", "a module and a function of it, such as 'model:forward'"),
-    ("load", "a function", "a module and a function of it, such as 'model:load'"),
-    ("prepare", "a function", "a module and a function of it, such as 'model:prepare'"),
-    ("packages", "a Debian package", "a name such as 'libgomp1', or 'name=version'"),
-    ("allow_scripts", "a SHA-256", "64 digits of 0-9 and a-f"),
-    ("memory", "a size", "a whole number of KiB, MiB, GiB or TiB, such as '512MiB'"),
-    ("flags", "a flag of XLA", "the name without dashes, such as 'xla_cpu_enable_fast_math'"),
+    # place, what it must be, how that looks
+    ("kernel.version", "a version", "three numbers such as '1.0.0'"),
+    ("compiler.version", "a version", "one to three numbers such as '14' or '14.2.0'"),
+    ("kernel.entry", "a function", "a module and a function of it, such as 'model:forward'"),
+    ("kernel.load", "a function", "a module and a function of it, such as 'model:load'"),
+    ("kernel.prepare", "a function", "a module and a function of it, such as 'model:prepare'"),
+    ("os.packages", "a Debian package", "a name such as 'libgomp1', or 'name=version'"),
+    ("os.allow_scripts", "a SHA-256", "64 digits of 0-9 and a-f"),
+    ("hardware.memory", "a size", "a whole number of KiB, MiB, GiB or TiB, such as '512MiB'"),
+    ("xla.flags", "a flag of XLA", "the name without dashes, such as 'xla_cpu_enable_fast_math'"),
     ("inputs", "a name", "letters, digits and '_', not starting with a digit"),
     ("outputs", "a name", "letters, digits and '_', not starting with a digit"),
 )
@@ -105,7 +106,7 @@ def _wrong(kind: str, loc: Loc, value: object, context: Mapping[str, Any], fallb
 
 
 def not_of_form(subject: str, value: object) -> Refusal:
-    """Why a value does not have the form that `subject` (a key, or "name") asks for, with a spelling that has."""
+    """Why a value does not have the form that `subject` (a place, or "name") asks for, with a spelling that has."""
     what, looks = next((row[1:] for row in _PATTERNS if row[0] == subject), _NAME)
     if what == "a name" and isinstance(value, str):
         joiner, plain = ("_", r"[^A-Za-z0-9_]+") if looks is not _NAME[1] else ("-", r"[^a-z0-9._-]+")
@@ -179,10 +180,9 @@ def _is_table(annotation: Any) -> bool:
 
 
 def _subject(loc: Loc) -> str:
-    """The key that decides what a pattern is for: of an element its array's, of a chosen name its table's."""
-    names = [str(step) for step in loc if not isinstance(step, int)]
-    model = _model(tuple(names[:-1]))
-    return names[-1] if model or len(names) == 1 else names[-2]
+    """The place that decides what a pattern is for: of an element its array's, of a chosen name its table's."""
+    names = tuple(str(step) for step in loc if not isinstance(step, int))
+    return _dotted(names if _model(names[:-1]) else names[:-1])
 
 
 def _label(loc: Loc) -> str:
