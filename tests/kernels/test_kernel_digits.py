@@ -1,14 +1,14 @@
 """The digits kernel: its committed weights on the images that training never saw, and a run through the protocol."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from sklearn.datasets import load_digits
 
-FOLDER = REPOSITORY / "kernels/digits"
+FOLDER = Path(__file__).parents[2] / "kernels/digits"
 
 
 def held_out():
