@@ -22,6 +22,10 @@ from builder.spec.model import PythonTable
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
 
+RUNTIME_PACKAGES = ("libstdc++6",)
+"""Debian packages that every image with wheels needs: the manylinux tags promise wheels a libstdc++ on their host
+(PEP 600, and the policy of auditwheel), and NumPy takes it at its word."""
+
 RUNTIME_REQUIREMENTS = ("ml-dtypes", "numpy", "safetensors")
 """What `kernels.runtime` imports, whatever the kernel. A kernel asks for jax itself, at the version that it means."""
 

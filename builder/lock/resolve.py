@@ -17,7 +17,7 @@ from builder.lock.debian.universe import Universe
 from builder.lock.keep import ALL, Keeping, Kept, Upgrade, kept
 from builder.lock.merge import merged
 from builder.lock.model import CODEC, FORMAT, Index, Lock
-from builder.lock.python import resolve_wheels
+from builder.lock.python import RUNTIME_PACKAGES, resolve_wheels
 from builder.lock.rules import index_order, violations
 from builder.lock.target import target
 from builder.lock.weights import resolve_weights
@@ -137,7 +137,7 @@ def _debian(spec: Spec, universes: Mapping[str, Universe], keep: Kept, progress:
 
     compiler = spec.compiler
     for platform in sorted(spec.kernel.platforms):
-        add("image", platform, lambda _: spec.os.packages, solver.IMPLICIT)
+        add("image", platform, lambda _: spec.os.packages, (*solver.IMPLICIT, *RUNTIME_PACKAGES))
         if spec.native:
             add("toolchain", platform, partial(toolchain_packages, compiler.name, compiler.version), solver.IMPLICIT)
     for platform in sorted(NAMES):
