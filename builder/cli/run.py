@@ -107,7 +107,7 @@ def _report(result: RunResult, options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"schema": "kbuild.run/1", "output": str(result.folder), "receipt": receipt}))
         return
-    outputs = receipt["result"]["outputs"]
+    outputs = receipt["result"]["outputs"]["tensors"]
     for name in sorted(outputs):
         item = outputs[name]
         print(f"{name} {item['dtype']} {json.dumps(item['shape'])} {item['sha256']}")

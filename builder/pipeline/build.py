@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from builder.backends.action import Backend
@@ -24,6 +23,7 @@ from builder.oci.image import Image, PlatformImage, assemble, bare
 from builder.pipeline.attachments import attach_lock
 from builder.pipeline import layers as layering
 from builder.pipeline import unchanged
+from builder.pipeline.fetching import bring
 from builder.pipeline.report import BuildReport, MadeLayer
 from builder.pipeline.snapshot import Snapshot, documents, runtime_files
 from builder.plan.make import make
@@ -34,8 +34,6 @@ from builder.spec.load import load
 from builder.spec.model import Spec
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
-from builder.store.registries import sources as registry_sources
-from builder.store.transfer import Wanted, fetch
 
 
 def build(
@@ -136,7 +134,7 @@ def _make_layers(
             missing.append(layer)
     if missing:
         compiling = any(layer.interpreter or layer.compiler for layer in missing)
-        _fetch(_needed(missing, plan.tools if compiling else ()), lock, machine, store, progress)
+        bring(_needed(missing, plan.tools if compiling else ()), lock, machine, store, progress)
         if compiling:
             backend.check()
         for layer, result in zip(missing, _parallel(missing, machine, store, backend, progress), strict=True):
@@ -147,22 +145,6 @@ def _make_layers(
 def _needed(missing: Sequence[LayerPlan], tools: Sequence[Artifact]) -> list[Artifact]:
     wanted = {item.sha256: item for layer in missing for item in layering.needed(layer)}
     return list((wanted | {item.sha256: item for item in tools}).values())
-
-
-def _fetch(artifacts: Sequence[Artifact], lock: Lock, machine: Machine, store: Store, progress: Progress) -> None:
-    wanted = [Wanted(item.name, item.version, item.sha256, item.size, item.registry, item.path) for item in artifacts]
-    fetch(
-        wanted, store, partial(registry_sources, machine=machine, snapshots=_dates(lock)), progress,
-        jobs=max(4, 2 * machine.jobs), offline=machine.offline,
-    )  # fmt: skip
-
-
-def _dates(lock: Lock) -> dict[str, str]:
-    """The newest index of each registry: the moment for which the snapshot archive has everything."""
-    dates: dict[str, str] = {}
-    for index in lock.index:
-        dates[index.registry] = max(dates.get(index.registry, ""), index.date)
-    return dates
 
 
 def _parallel(

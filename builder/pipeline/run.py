@@ -1,0 +1,69 @@
+"""From an image's digest to a finished run on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.errors import EnvironmentFault
+from builder.hosts.local import Runnable, RunResult, run
+from builder.lock.model import Lock
+from builder.machine import Machine
+from builder.oci.image import TITLE, Image, Manifest, bare, load
+from builder.backends.roots import LayerBlob
+from builder.pipeline.attachments import lock_of
+from builder.pipeline.fetching import bring
+from builder.platforms import Platform, host_platform
+from builder.progress import Progress
+from builder.store.artifact import Artifact
+from builder.store.blobs import Store
+
+
+def run_image(
+    digest: str,
+    inputs: Sequence[Path],
+    *,
+    platform: Platform | None,
+    output: Path | None,
+    store: Store,
+    machine: Machine,
+    progress: Progress,
+) -> RunResult:
+    """Run an image of the store once.
+
+    Args:
+        digest: of an index or of one platform's manifest, or its beginning.
+        inputs: files for `/io/in`.
+        platform: which image of the index; default this machine's, or the only one.
+        output: folder for the results; a folder of the store if None.
+        store: has the image.
+        machine: where an emulator may be fetched from, if one is needed.
+        progress: sees the run.
+
+    Raises:
+        UsageError: there is no such image, platform or input.
+        KernelError: the kernel or its inputs are at fault.
+        EnvironmentFault: this machine cannot run it.
+    """
+    image = load(store, digest)
+    chosen = platform or (host_platform() if host_platform() in image.manifests else next(iter(image.manifests)))
+    manifest = image.manifest(chosen)
+    tools: tuple[Artifact, ...] = ()
+    if chosen != host_platform():
+        lock = lock_of(store, image)
+        tools = tuple(item for item in lock.artifact if "tools" in item.roles and host_platform() in item.platforms)
+        bring(tools, lock, machine, store, progress)
+    return run(store, _runnable(manifest), inputs, output, tools=tools, progress=progress)
+
+
+def _runnable(manifest: Manifest) -> Runnable:
+    config = manifest.image.config
+    return Runnable(
+        name=manifest.annotations.get(TITLE, "image"),
+        platform=manifest.platform,
+        digest=manifest.digest,
+        layers=tuple(LayerBlob(bare(layer.digest), bare(layer.diff_id)) for layer in manifest.image.layers),
+        entrypoint=config.entrypoint,
+        environment=config.environment,
+        working_dir=config.working_dir,
+    )
