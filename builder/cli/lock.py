@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from builder.lock.model import Lock
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
@@ -33,13 +38,11 @@ def run(options: argparse.Namespace) -> int:
     from builder.spec.load import load
     from builder.store.blobs import Store
 
-    import os
-
     path = spec_path(options.spec)
     target = lock_path(path)
     spec = load(path)
     machine = from_environment(os.environ, offline=options.offline)
-    previous = file.read(target) if target.exists() else None
+    previous = _previous(target, checking=options.check)
     upgrade = None if options.upgrade is None else frozenset(options.upgrade) or ALL
     if options.check:
         upgrade = ALL
@@ -61,3 +64,19 @@ def run(options: argparse.Namespace) -> int:
         for change in changes:
             print(change, file=sys.stderr)
     return int(options.check and (previous is None or bool(changes)))
+
+
+def _previous(target: Path, *, checking: bool) -> Lock | None:
+    """The lock that is there. One that cannot be read is replaced, but never passed by in silence."""
+    from builder.errors import LockError
+    from builder.lock import file
+
+    if not target.exists():
+        return None
+    try:
+        return file.read(target)
+    except LockError as error:
+        if checking:
+            raise
+        print(f"warning: {error.where}: {error.message}; locking anew", file=sys.stderr)
+        return None
