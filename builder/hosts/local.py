@@ -13,8 +13,9 @@ import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from builder.backends import bwrap
 from builder.backends.roots import LayerBlob, emulator, image_root
@@ -188,7 +189,8 @@ def _well_formed(receipt: Any) -> bool:
 
     if not isinstance(receipt, dict) or not isinstance(result := receipt.get("result"), dict):
         return False
-    outputs = result.get("outputs", {})
+    described = result.get("outputs", {"tensors": {}})
+    outputs = described.get("tensors") if isinstance(described, dict) else None
     if not isinstance(outputs, dict) or not all(
         isinstance(item, dict) and {"dtype", "shape", "sha256"} <= item.keys() for item in outputs.values()
     ):
@@ -199,7 +201,7 @@ def _well_formed(receipt: Any) -> bool:
         return False
 
 
-def _opened(path: Path) -> BinaryIO | None:
+def _opened(path: Path) -> BufferedReader | None:
     """A regular file that an image left, never what a link of it leads to."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -218,7 +220,7 @@ def _delivered(store: Store, results: Path, output: Path | None) -> Path:
         for name in RESULTS:
             if source := _opened(results / name):
                 with source:
-                    state.update(hashlib.file_digest(source, "sha256").digest())
+                    state.update(f"{name}\0{hashlib.file_digest(source, 'sha256').hexdigest()}\n".encode())
         return store.directory(_KIND, state.hexdigest(), lambda folder: _put(results, folder))
     with faults(output):
         make_folder(output)
