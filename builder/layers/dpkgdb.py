@@ -56,9 +56,9 @@ def record_packages(debs: Iterable[Deb], root: Root) -> None:
             base += f":{deb.architecture}"
         listed = ["/.", *(f"/{entry.path}" for entry in deb.entries)]
         root.write(f"{base}.list", "".join(f"{path}\n" for path in listed).encode())
-        for name in ("md5sums", "conffiles"):
-            if name in deb.files:
-                root.write(f"{base}.{name}", deb.files[name])
+        root.write(f"{base}.md5sums", deb.files.get("md5sums") or _md5sums(deb))
+        if "conffiles" in deb.files:
+            root.write(f"{base}.conffiles", deb.files["conffiles"])
         stanzas.append(_stanza(deb, root))
     root.write(f"{ADMIN}/status", "".join(stanzas).encode())
     root.write(f"{ADMIN}/info/format", b"1\n")
@@ -75,6 +75,17 @@ def _stanza(deb: Deb, root: Root) -> str:
     names += [name for name in fields if name not in _ORDER]
     lines = (f"{name}:{'' if fields[name].startswith(chr(10)) else ' '}{fields[name]}\n" for name in names)
     return "".join(lines) + "\n"
+
+
+def _md5sums(deb: Deb) -> bytes:
+    """What dpkg writes itself for a package that brings no checksums; configuration files have theirs in the status."""
+    lines = []
+    for entry in deb.entries:
+        if entry.source is not None and f"/{entry.path}" not in deb.conffiles:
+            with entry.source() as content:
+                digest = hashlib.md5(content.read(), usedforsecurity=False)
+            lines.append(f"{digest.hexdigest()}  {entry.path}\n")
+    return "".join(lines).encode()
 
 
 def _md5(path: str, root: Root) -> str:

@@ -20,6 +20,7 @@ _MOST_SEGMENTS: Final = 256
 _MOST_TAGS: Final = 4096
 _MOST_STRINGS: Final = 16 << 20
 _MOST_PATH: Final = 4096
+_MOST_OFFSET: Final = 1 << 62
 _MOST_PROPERTIES: Final = 4096
 _NOTE_PROPERTY: Final = 5
 _ISA_NEEDED: Final = 0xC0008002
@@ -145,6 +146,8 @@ def _names(tags: list[tuple[int, int]], strings: bytes) -> tuple[str, tuple[str,
 
 
 def _at(file: BinaryIO, offset: int, size: int) -> bytes:
+    if offset > _MOST_OFFSET:
+        raise _Malformed
     file.seek(offset)
     data = file.read(size)
     if len(data) < size:

@@ -13,6 +13,7 @@ import functools
 import posixpath
 import re
 import struct
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +29,9 @@ _HWCAPS: Final = "glibc-hwcaps"
 _FLAGS: Final = {(62, 64): 0x0303, (62, 32): 0x0803, (3, 32): 0x0003, (183, 64): 0x0A03}
 """ELF machine and class to FLAG_ELF_LIBC6 with FLAG_X8664_LIB64, FLAG_X8664_LIBX32, nothing, FLAG_AARCH64_LIB64."""
 
-_TRIPLETS: Final = {62: "x86_64-linux-gnu", 183: "aarch64-linux-gnu"}
+TRIPLETS: Final = {62: "x86_64-linux-gnu", 183: "aarch64-linux-gnu"}
+"""ELF machine to the folder of its libraries."""
+
 _EXTENSION_HWCAP: Final = 1 << 62
 _MAGIC: Final = b"glibc-ld.so.cache1.1"
 _LITTLE_ENDIAN: Final = 2
@@ -72,17 +75,19 @@ def link_libraries(root: Root) -> None:
         root.write(_CONF, _DEFAULT_CONF)
         root.folder(f"{_CONF}.d")
     libraries: list[Library] = []
+    hwcaps: set[str] = set()
     for folder in search_folders(root, machine):
         libraries.extend(_scan(root, folder, machine))
         for hwcap in root.names(f"{folder[1:]}/{_HWCAPS}"):
             if root.is_folder(f"{folder[1:]}/{_HWCAPS}/{hwcap}"):
+                hwcaps.add(hwcap)
                 libraries.extend(_scan(root, f"{folder}/{_HWCAPS}/{hwcap}", machine, hwcap))
-    root.write(CACHE, cache_bytes(libraries, generator))
+    root.write(CACHE, cache_bytes(libraries, generator, hwcaps))
 
 
 def _libc(root: Root) -> tuple[int, bytes] | None:
     """The root's ELF machine, and the text that its glibc's own ldconfig would sign a cache with."""
-    for machine, triplet in _TRIPLETS.items():
+    for machine, triplet in TRIPLETS.items():
         data = root.read(f"usr/lib/{triplet}/libc.so.6")
         match = _BANNER.search(data) if data is not None else None
         if match is not None:
@@ -98,7 +103,7 @@ def search_folders(root: Root, machine: int) -> list[str]:
         machine: the ELF machine of the image.
     """
     listed = _conf(root, f"/{_CONF}", [0])
-    triplet = _TRIPLETS.get(machine)
+    triplet = TRIPLETS.get(machine)
     if triplet is not None:
         listed += [f"/lib/{triplet}", f"/usr/lib/{triplet}"]
     listed += ["/lib", "/usr/lib"]
@@ -163,7 +168,7 @@ def _is_library_name(name: str) -> bool:
     """As `_dl_is_dso` and `skip_dso_based_on_name` of elf/ldconfig.c."""
     if not (name.startswith(("lib", "ld-")) and ".so" in name) and name not in ("ld.so", "ld64.so"):
         return False
-    return not name.endswith((".#prelink#", ".dpkg-new", ".dpkg-tmp", "-gdb.py")) and ".#prelink#." not in name
+    return not name.endswith((".#prelink#", ".dpkg-new", ".dpkg-tmp")) and ".#prelink#." not in name
 
 
 def _is_proper_link(name: str, soname: str) -> bool:
@@ -239,11 +244,17 @@ def _compare(one: Library, other: Library) -> int:
     return (one.hwcap > other.hwcap) - (one.hwcap < other.hwcap)
 
 
-def cache_bytes(libraries: list[Library], generator: bytes) -> bytes:
-    """The cache file of these libraries, which stand in the order in which they were found."""
+def cache_bytes(libraries: Sequence[Library], generator: bytes, folders: Collection[str] = ()) -> bytes:
+    """The cache file.
+
+    Args:
+        libraries: in the order in which they were found.
+        generator: the text that signs it.
+        folders: the names of all hwcaps folders: glibc keeps even those where it found nothing among the strings.
+    """
     ordered = sorted(libraries, key=functools.cmp_to_key(_compare))
     hwcaps = sorted({library.hwcap for library in ordered if library.hwcap}, key=str.encode)
-    texts = {text for library in ordered for text in (library.soname, library.path)} | set(hwcaps)
+    texts = {text for library in ordered for text in (library.soname, library.path)} | set(hwcaps) | set(folders)
     table, offsets = string_table(texts)
     start = 48 + 24 * len(ordered)
     rows = b"".join(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from builder.layers.elf import MAGIC, Elf, read_elf
 from builder.layers.entry import Entry, Kind
-from builder.layers.ldso import search_folders
+from builder.layers.ldso import TRIPLETS, search_folders
 from builder.layers.rootfs import Root
 
 
@@ -33,7 +33,7 @@ def missing_libraries(entries: Iterable[Entry]) -> list[Missing]:
     for path, elf in sorted(programs.items()):
         if elf.machine not in folders:
             folders[elf.machine] = search_folders(root, elf.machine)
-        own = [_expand(folder, path, root) for folder in elf.search]
+        own = [_expand(folder, path, elf.machine) for folder in elf.search]
         missing += [
             Missing(path, name)
             for name in elf.needed
@@ -55,10 +55,10 @@ def _elf(entry: Entry) -> Elf | None:
         return read_elf(file)
 
 
-def _expand(folder: str, path: str, root: Root) -> str:
-    here = "/" + posixpath.dirname(path)
-    lib = "lib64" if root.is_folder("lib64") else "lib"
-    for name, value in (("ORIGIN", here), ("LIB", lib)):
+def _expand(folder: str, path: str, machine: int) -> str:
+    """Replace ld.so(8)'s tokens; `$LIB` is the multiarch folder in Debian's glibc."""
+    library = f"lib/{TRIPLETS[machine]}" if machine in TRIPLETS else "lib"
+    for name, value in (("ORIGIN", "/" + posixpath.dirname(path)), ("LIB", library)):
         folder = folder.replace(f"${{{name}}}", value).replace(f"${name}", value)
     return posixpath.normpath(folder)
 
