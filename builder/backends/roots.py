@@ -16,6 +16,7 @@ from builder.errors import EnvironmentFault, IntegrityError
 from builder.layers.codec import decompressed
 from builder.layers.deb import read_deb
 from builder.layers.entry import Entry, Kind
+from builder.layers.packages import read_debs
 from builder.layers.root import root_entries
 from builder.layers.tar import CHUNK, read_tar
 from builder.lock.model import FORMAT
@@ -45,8 +46,7 @@ def deb_root(store: Store, debs: Sequence[Artifact], *, epoch: int, allow_script
     """
 
     def make(folder: Path) -> None:
-        read = [read_deb(store.verified(item.sha256, item.size), item) for item in debs]
-        entries = root_entries(read, epoch=epoch, allow_scripts=allow_scripts)
+        entries = root_entries(read_debs(store, debs), epoch=epoch, allow_scripts=allow_scripts)
         write_tree(folder, ((entry, entry.source() if entry.source else None) for entry in entries))
 
     return store.directory(_KIND, _key("debs", str(epoch), *(item.sha256 for item in debs)), make)

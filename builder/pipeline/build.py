@@ -153,7 +153,7 @@ def _parallel(
     """Make layers side by side, the largest first; the first failure stops those that have not begun."""
     order = sorted(missing, key=lambda layer: -sum(item.size for item in layer.artifacts))
     futures: dict[str, Future[Layer]] = {}
-    with ThreadPoolExecutor(machine.jobs, thread_name_prefix="layer") as pool:
+    with ThreadPoolExecutor(2 * machine.jobs, thread_name_prefix="layer") as pool:
         for layer in order:
             futures[layer.key()] = pool.submit(layering.make, layer, store, backend, progress)
         try:

@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 from builder.backends.action import Backend
 from builder.errors import IntegrityError
-from builder.layers.deb import read_deb
 from builder.layers.entry import Entry, Kind, Layer
 from builder.layers.order import ordered
 from builder.layers.pack import pack
+from builder.layers.packages import read_debs
 from builder.layers.root import root_entries
 from builder.layers.tree import file_entries
 from builder.layers.wheel import merge, wheel_entries
@@ -68,7 +68,7 @@ def make(plan: LayerPlan, store: Store, backend: Backend, progress: Progress) ->
 def _entries(plan: LayerPlan, store: Store, backend: Backend, progress: Progress) -> list[Entry]:
     match plan.kind:
         case LayerKind.BASE:
-            debs = [read_deb(store.verified(item.sha256, item.size), item) for item in plan.artifacts]
+            debs = read_debs(store, plan.artifacts)
             entries = root_entries(debs, epoch=plan.epoch, allow_scripts=plan.allow_scripts)
             return _joined(entries, bytecode(entries, plan, store, backend, progress), plan.epoch)
         case LayerKind.WHEEL | LayerKind.WHEELS:
