@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kernels.runtime import pins
+from kernels.runtime import environment
 from kernels.runtime.declared import Declared
 from kernels.runtime.errors import HostError
 from kernels.runtime.host import Host
@@ -28,19 +28,26 @@ LEVELS = {
 }
 
 
-def admit(declared: Declared, host: Host, environ: Mapping[str, str]) -> None:
+def admit(declared: Declared, host: Host, pinned: Mapping[str, str], environ: Mapping[str, str]) -> None:
     """Let a host in.
+
+    Args:
+        declared: what the spec asks for.
+        host: what was observed.
+        pinned: the environment that the image was built for.
+        environ: the environment that there is.
 
     Raises:
         HostError: it may not run the kernel; the message names every reason.
     """
-    reasons = problems(declared, host, environ)
-    if reasons:
-        raise HostError("; ".join(reasons), hint=_hint(declared, host, environ))
+    lacking, altered = problems(declared, host), environment.problems(pinned, environ)
+    if lacking or altered:
+        hint = "start the image with the environment that its own configuration sets" if altered else None
+        raise HostError("; ".join(lacking + altered), hint=hint)
 
 
-def problems(declared: Declared, host: Host, environ: Mapping[str, str]) -> list[str]:
-    """One sentence per reason to refuse a host."""
+def problems(declared: Declared, host: Host) -> list[str]:
+    """One sentence per reason to refuse a machine, whatever the environment."""
     found: list[str] = []
     level = declared.cpu.get(host.platform.removeprefix("linux/"))
     if level is None or level not in LEVELS:
@@ -53,12 +60,4 @@ def problems(declared: Declared, host: Host, environ: Mapping[str, str]) -> list
         found.append("floating-point results are not rounded to nearest")
     if not host.denormals:
         found.append("the CPU is set to flush subnormal numbers to zero")
-    if level in LEVELS:
-        found += pins.lost(declared, host.platform, environ)
     return found
-
-
-def _hint(declared: Declared, host: Host, environ: Mapping[str, str]) -> str | None:
-    if pins.lost(declared, host.platform, environ):
-        return "start the image with the environment that its own configuration sets"
-    return None

@@ -45,7 +45,6 @@ class Declared:
     load: str | None
     prepare: str | None
     requirements: tuple[str, ...]
-    xla_flags: Mapping[str, bool | int | str]
     profile: str
     threads: int
     seed: int
@@ -95,7 +94,6 @@ def parse(data: bytes) -> Declared:
         load=kernel["load"],
         prepare=kernel["prepare"],
         requirements=tuple(spec["python"]["requirements"]),
-        xla_flags=dict(spec["xla"]["flags"]),
         profile=determinism["profile"],
         threads=determinism["threads"],
         seed=determinism["seed"],

@@ -129,9 +129,9 @@ def compiled(kernel: Kernel, declared: Declared, inputs: Mapping[str, Array]) ->
     def run() -> dict[str, Array]:
         with _blaming(declared.entry, kernel.folder):
             made = jax.block_until_ready(program(kernel.params, dict(inputs), key))  # type: ignore[no-untyped-call]
-        if not isinstance(made, dict) or not all(isinstance(name, str) for name in made):
-            raise KernelError(f"{declared.entry} gave {type(made).__name__}, not a dict of named arrays")
-        return {name: np.asarray(value) for name, value in made.items()}
+            if not isinstance(made, dict) or not all(isinstance(name, str) for name in made):
+                raise KernelError(f"{declared.entry} gave {type(made).__name__}, not a dict of named arrays")
+            return {name: np.asarray(value) for name, value in made.items()}  # refuses random keys and nested trees
 
     return run
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kernels.runtime import check, declared, folder, host
+from kernels.runtime import check, declared, environment, folder, host
 from kernels.runtime.errors import HostError, InputError, KernelError, RunError, Step
 from kernels.runtime.receipt import Draft, plain
 
@@ -76,8 +76,9 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
         observed = host.observe()
         draft.host(host.description() | {"cores": observed.cores, "memory": observed.memory})
         draft.host({"features": sorted(observed.features)})
-        check.admit(spec, observed, environ)
-        draft.pinned(spec, observed.platform)
+        pinned = environment.read(places.root)
+        check.admit(spec, observed, pinned, environ)
+        draft.admitted(observed.platform, pinned)
     with _step("input", draft):
         bound: dict[str, int] = {}
         inputs = _inputs(places.source, spec, bound)
@@ -101,10 +102,13 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
         _require_ieee()
     with _step("output", draft):
         from kernels.runtime import outputs  # noqa: PLC0415  # NumPy: see above
+        from kernels.runtime.preview import preview  # noqa: PLC0415
 
         outputs.validate(results, spec.outputs, bound)
         outputs.write(places.target, results)
         draft.say("outputs", describe_all(results))
+        for name, array in results.items():
+            draft.show(name, preview(name, array))
 
 
 def _inputs(source: Path, spec: declared.Declared, bound: dict[str, int]) -> dict[str, Tensor]:

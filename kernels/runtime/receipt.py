@@ -1,7 +1,7 @@
 """The receipt of a run (docs/protocol.md, "Receipt"): what was run on what, and what came out, bound by one hash.
 
 Only `result` is hashed. It holds nothing that differs between two hosts that computed the same thing; what does, host
-facts and durations, stands beside it.
+facts and durations, stands beside it, and so does what only people read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import resource
 from collections.abc import Mapping
 from typing import Any
 
-from kernels.runtime import canonical, pins
+from kernels.runtime import canonical
 from kernels.runtime.declared import Declared
 from kernels.runtime.errors import RunError, Step
 
@@ -22,6 +22,7 @@ class Draft:
 
     def __init__(self, image: str | None) -> None:
         self._result: dict[str, Any] = {"protocol": PROTOCOL, "image": image}
+        self._preview: dict[str, str] = {}
         self._host: dict[str, Any] = {}
         self._microseconds: dict[str, int] = {}
 
@@ -35,12 +36,10 @@ class Draft:
             "x64": declared.wide,
         }
 
-    def pinned(self, declared: Declared, platform: str) -> None:
-        """Say which platform's image this is and which environment its profile demands."""
-        flags = [f"--{name}={value}" for name, value in pins.xla_flags(declared, platform).items()]
+    def admitted(self, platform: str, environment: Mapping[str, str]) -> None:
+        """Say which platform's image this is, and which environment it was found to have."""
         self._result["platform"] = platform
-        self._result["profile"]["environment"] = pins.variables(declared, platform)
-        self._result["profile"]["xla_flags"] = sorted(flags)
+        self._result["profile"]["environment"] = dict(environment)
 
     def host(self, facts: Mapping[str, str | int | list[str]]) -> None:
         """Add facts about the host; never hashed."""
@@ -50,22 +49,26 @@ class Draft:
         """Add one field to the hashed part: `versions`, `inputs`, `prepared` or `outputs`."""
         self._result[key] = value
 
+    def show(self, name: str, text: str) -> None:
+        """Add a result as people want to see it; never hashed."""
+        self._preview[name] = text
+
     def took(self, what: str, nanoseconds: int) -> None:
         """Add a duration; never hashed."""
         self._microseconds[what] = nanoseconds // 1000
 
     def done(self) -> bytes:
         """The receipt of a run that gave outputs."""
-        return self._finished({"status": "ok"})
+        return self._finished({"status": "ok"}, {"preview": self._preview})
 
     def failed(self, step: Step, fault: RunError) -> bytes:
         """The receipt of a run that ended with a fault."""
         error = {"step": step, "exit": fault.exit_code, "message": plain(fault.message)}
         if fault.hint:
             error["hint"] = plain(fault.hint)
-        return self._finished({"status": "error", "error": error})
+        return self._finished({"status": "error", "error": error}, {})
 
-    def _finished(self, outcome: dict[str, Any]) -> bytes:
+    def _finished(self, outcome: dict[str, Any], beside: dict[str, Any]) -> bytes:
         result = self._result | outcome
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
         document = {
@@ -74,6 +77,7 @@ class Draft:
             "host": self._host | {"peak_memory": peak},
             "microseconds": self._microseconds,
         }
+        document |= beside
         return canonical.dumps(document) + b"\n"
 
 

@@ -60,19 +60,21 @@ class Image:
         return source
 
     def write_spec(self, **tables):
-        """Write spec.json; `tables` adds to the spec's own."""
+        """Write spec.json and environment.json; `tables` adds to the spec's own."""
         for table, values in tables.items():
             self.spec[table] |= values
         (self.folder / "spec.json").write_bytes(rfc8785.dumps(self.spec))
+        # As a build does, but with the runtime out of this checkout.
+        pinned = environment(Spec.model_validate(self.spec), host_platform()) | {"PYTHONPATH": str(REPOSITORY)}
+        (self.folder / "environment.json").write_bytes(rfc8785.dumps(pinned))
 
     def add_weights(self, name, path):
         (self.folder / "weights" / name).mkdir(parents=True)
         (self.folder / "weights" / name / path.name).symlink_to(path)
 
     def environment(self):
-        """The environment of the image's configuration, but with the runtime out of this checkout."""
-        spec = Spec.model_validate(self.spec)
-        return environment(spec, host_platform()) | {"PYTHONPATH": str(REPOSITORY)}
+        """The environment of the image's configuration."""
+        return json.loads((self.folder / "environment.json").read_bytes())
 
     def call(self, source, environ=None, out=None):
         """Run the runtime as the image's entry point does, in a process of its own."""

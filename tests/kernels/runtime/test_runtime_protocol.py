@@ -14,6 +14,7 @@ import rfc8785
 from safetensors.numpy import save, save_file
 
 from kernels.runtime import protocol
+from kernels.runtime.preview import preview
 from kernels.runtime.tensors import describe_all
 
 REPOSITORY = Path(__file__).parents[3]
@@ -68,6 +69,8 @@ def test_a_run_as_the_image_does_it(tiny, source):
     assert result["spec"] == "sha256:" + hashlib.sha256((tiny.folder / "spec.json").read_bytes()).hexdigest()
     assert result["inputs"] == describe_all(FOUR)
     assert result["outputs"] == describe_all(ran.outputs)
+    assert result["profile"] == {"environment": tiny.environment(), "name": "pinned", "threads": 2}
+    assert receipt["preview"] == {"y": preview("y", ran.outputs["y"])}
     assert set(result["versions"]) == {"jax", "jaxlib", "numpy", "python"}
     assert receipt["sha256"] == hashlib.sha256(rfc8785.dumps(result)).hexdigest()
     assert set(receipt["host"]) >= {"cores", "cpu", "features", "kernel", "libc", "machine", "memory", "peak_memory"}
@@ -102,6 +105,18 @@ def test_a_second_run_is_the_same_bytes(tiny, source, run):
 def test_a_lost_pin_refuses_the_host(tiny, run):
     error = fails(run, tiny, 3, "initialise", "NPROC is '64', not '2'", NPROC="64")
     assert "environment" in error["hint"]
+
+
+def test_a_variable_from_outside_refuses_the_host(tiny, run):
+    fails(run, tiny, 3, "initialise", "LD_PRELOAD is set, which the image does not do", LD_PRELOAD="/x.so")
+
+
+def test_a_broken_statement_of_the_environment(tiny, source):
+    environ = tiny.environment()
+    (tiny.folder / "environment.json").unlink()
+    ran = tiny.call(source, environ)
+    assert ran.code == 2
+    assert ran.stderr.startswith(f"error: initialise: {tiny.folder}/environment.json: No such file")
 
 
 def test_a_spec_that_needs_more_memory_refuses_the_host(tiny, run):
@@ -169,6 +184,8 @@ def test_wrong_inputs(tiny, source, run, name, data, reason):  # noqa: PLR0917
         ("def shake(p, i, k): raise SystemExit(0)", "execute", "SystemExit"),
         ("def shake(p, i, k): return {'y': i['z']}", "execute", "KeyError: 'z'"),
         ("def shake(p, i, k): return i['x']", "execute", "not a dict of named arrays"),
+        ("def shake(p, i, k): return {'y': k}", "execute", "model:shake: TypeError"),
+        ("def shake(p, i, k): return {'y': {'z': i['x']}}", "output", "'y' is object, not float32"),
         ("def shake(p, i, k): return {'z': i['x']}", "output", "'y' (float32 [n]) is missing; 'z' is not declared"),
         ("def shake(p, i, k): return {'y': i['x'][:2]}", "output", "has length 2 along axis 0, but 'n' is 4 elsewhere"),
         ("def shake(p, i, k): return {'y': i['x'].astype('int32')}", "output", "'y' is int32, not float32"),
