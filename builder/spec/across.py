@@ -25,6 +25,12 @@ UNIQUE: Final[tuple[tuple[str, str], ...]] = (
 )
 """Arrays in which a value stands once; the arrays of native tables are too."""
 
+NEVER_OUT: Final[Mapping[str, tuple[str, str]]] = {
+    "string": ("a JAX function gives no strings", "give numbers that stand for them, such as int32"),
+    "complex128": ("a .safetensors file holds no complex128", "give two float64 outputs, or one of complex64"),
+}
+"""Types that no run could give as an output: why, and what to do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -41,7 +47,7 @@ def problems(data: Mapping[str, object]) -> list[Problem]:
     Args:
         data: the spec as parsed, valid or not, by alias.
     """
-    return [*_duplicates(data), *_projects(data), *_fast_math(data), *_xla(data), *_strings(data)]
+    return [*_duplicates(data), *_projects(data), *_fast_math(data), *_xla(data), *_strings(data), *_results(data)]
 
 
 def _table(data: object, key: str) -> Mapping[str, object]:
@@ -136,3 +142,11 @@ def _strings(data: Mapping[str, object]) -> Iterator[Problem]:
                 "a JAX function takes no strings",
                 'name a function that turns them into arrays: prepare = "model:prepare" in [kernel]',
             )
+
+
+def _results(data: Mapping[str, object]) -> Iterator[Problem]:
+    """Outputs come from a JAX function and go into a .safetensors file."""
+    for name in _table(data, "outputs"):
+        dtype = _table(_table(data, "outputs"), name).get("dtype")
+        if isinstance(dtype, str) and dtype in NEVER_OUT:
+            yield Problem(("outputs", name, "dtype"), *NEVER_OUT[dtype])

@@ -176,6 +176,12 @@ def test_files(tmp_path):
         load(path)
 
 
+def test_an_output_that_no_run_could_give_at_its_place():
+    finding = only(MINIMAL.replace('dtype = "float32"\nshape = ["batch"]', 'dtype = "string"\nshape = ["batch"]'))
+    assert (finding.line, pointed(finding)) == (13, '"string"')
+    assert finding.hint.startswith("give numbers")
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(SpecError, match="no such file") as caught:
         load(tmp_path / "spec.toml")

@@ -1,10 +1,12 @@
 """What the model accepts and refuses, value by value."""
 
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
 from builder.spec import flags, sources
-from builder.spec.model import EXACT, Spec, bytes_of
+from builder.spec.model import EXACT, DType, Spec, bytes_of
 from builder.spec.refusal import Refusal
 
 
@@ -254,6 +256,20 @@ def test_strings_need_something_that_prepares_them():
     text = {"text": {"dtype": "string", "shape": ["n"]}}
     assert refused(inputs=text)[0][0] == ("inputs", "text", "dtype")
     assert spec_of(inputs=text, kernel={"prepare": "model:prepare"})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "says"),
+    [("string", "a JAX function gives no strings"), ("complex128", "a .safetensors file holds no complex128")],
+)
+def test_outputs_that_no_run_could_give(dtype, says):
+    assert refused(outputs={"y": {"dtype": "float32"}, "z": {"dtype": dtype}}) == [(("outputs", "z", "dtype"), says)]
+    assert spec_of(inputs={"z": {"dtype": dtype}}, kernel={"prepare": "model:prepare"})
+
+
+def test_every_other_type_can_be_an_output():
+    for dtype in set(get_args(DType)) - {"string", "complex128"}:
+        assert spec_of(outputs={"y": {"dtype": dtype}})
 
 
 @pytest.mark.parametrize("seed", [-1, 2**53, 2**63])
