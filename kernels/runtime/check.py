@@ -1,13 +1,17 @@
-"""Whether this host may run this kernel: a pure comparison of what the spec asks for with what was observed."""
+"""Whether this host may run this kernel: what the spec asks for, compared with what was observed."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 
 from kernels.runtime import environment
 from kernels.runtime.declared import Declared
-from kernels.runtime.errors import HostError
+from kernels.runtime.errors import HostError, KernelError
 from kernels.runtime.host import Host
+
+NEEDED = ("jax", "numpy", "safetensors")
+"""What the runtime itself imports, later."""
 
 # x86-64 psABI, "Micro-Architecture Levels". What a level adds beyond what every x86-64 CPU has.
 _V2 = frozenset({"cx16", "lahf", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"})
@@ -61,3 +65,14 @@ def problems(declared: Declared, host: Host) -> list[str]:
     if not host.denormals:
         found.append("the CPU is set to flush subnormal numbers to zero")
     return found
+
+
+def require_modules() -> None:
+    """Find what the runtime will import, without the time that importing takes.
+
+    Raises:
+        KernelError: the image lacks some of it.
+    """
+    if absent := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        names = " and ".join(absent)
+        raise KernelError(f"the image has no {names}", hint=f"name {names} in the spec's python.requirements")

@@ -79,6 +79,7 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
         pinned = environment.read(places.root)
         check.admit(spec, observed, pinned, environ)
         draft.admitted(observed.platform, pinned)
+        check.require_modules()
     with _step("input", draft):
         bound: dict[str, int] = {}
         inputs = _inputs(places.source, spec, bound)

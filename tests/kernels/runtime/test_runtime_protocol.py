@@ -124,6 +124,32 @@ def test_a_spec_that_needs_more_memory_refuses_the_host(tiny, run):
     fails(run, tiny, 3, "initialise", "bytes of memory")
 
 
+def test_an_image_without_what_the_runtime_needs(tiny, source):
+    save_file(FOUR, source / "x.safetensors")
+    (tiny.root / "lib").mkdir()
+    (tiny.root / "lib/numpy").symlink_to(Path(np.__file__).parent)
+    command = [
+        sys.executable,
+        "-S",
+        "-m",
+        "kernels.runtime",
+        "--root",
+        tiny.root,
+        "--input",
+        source,
+        "--output",
+        tiny.out,
+    ]
+    environ = tiny.environment() | {"PYTHONPATH": f"{REPOSITORY}:{tiny.root}/lib"}
+    (tiny.folder / "environment.json").write_bytes(rfc8785.dumps(environ))
+    done = subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: initialise: the image has no jax and safetensors\n"
+        "hint: name jax and safetensors in the spec's python.requirements\n"
+    )
+
+
 def test_no_folder_for_results(tiny, source):
     ran = tiny.call(source, out=tiny.out / "absent")
     assert ran.code == 3
