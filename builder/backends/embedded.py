@@ -23,6 +23,7 @@ from builder.backends.workplace import workplace
 from builder.errors import EnvironmentFault, KernelError
 from builder.layers.entry import Entry, Kind
 from builder.layers.order import ordered
+from builder.layers.packages import PackageReader
 from builder.layers.tar import write_tar
 from builder.platforms import host_platform
 from builder.progress import Progress
@@ -43,13 +44,22 @@ class EmbeddedBackend:
     Args:
         store: has the blobs that actions name, and takes their outputs.
         artifacts: every deb that actions name and every tool, such as all artifacts of the locks in use.
+        packages: reads the debs.
         allow_scripts: as `builder.layers.root.root_entries`.
     """
 
     name = "embedded"
 
-    def __init__(self, store: Store, artifacts: Sequence[Artifact], *, allow_scripts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Sequence[Artifact],
+        packages: PackageReader,
+        *,
+        allow_scripts: Collection[str] = (),
+    ) -> None:
         self._store = store
+        self._packages = packages
         self._artifacts: Mapping[str, Artifact] = {item.sha256: item for item in artifacts}
         self._allow_scripts = allow_scripts
 
@@ -80,7 +90,7 @@ class EmbeddedBackend:
 
     def _run(self, action: Action, *, foreign: bool) -> str:
         program = bwrap.program()
-        root = deb_root(self._store, self._debs(action), epoch=action.epoch, allow_scripts=self._allow_scripts)
+        root = deb_root(self._store, self._packages, self._debs(action), epoch=action.epoch, allow_scripts=self._allow_scripts)
         runner = None
         if foreign:
             tools = [item for item in self._artifacts.values() if "tools" in item.roles]

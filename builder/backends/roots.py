@@ -16,7 +16,7 @@ from builder.errors import EnvironmentFault, IntegrityError
 from builder.layers.codec import decompressed
 from builder.layers.deb import read_deb
 from builder.layers.entry import Entry, Kind
-from builder.layers.packages import read_debs
+from builder.layers.packages import PackageReader
 from builder.layers.root import root_entries
 from builder.layers.tar import CHUNK, read_tar
 from builder.lock.model import FORMAT
@@ -35,18 +35,21 @@ class LayerBlob:
     diff_id: str
 
 
-def deb_root(store: Store, debs: Sequence[Artifact], *, epoch: int, allow_scripts: Collection[str] = ()) -> Path:
+def deb_root(
+    store: Store, packages: PackageReader, debs: Sequence[Artifact], *, epoch: int, allow_scripts: Collection[str] = ()
+) -> Path:
     """A folder that holds what an image's base layer of these debs would hold.
 
     Args:
-        store: has the debs, and keeps the folder.
+        store: keeps the folder.
+        packages: reads the debs.
         debs: in the lock's order.
         epoch: seconds since 1970; file times are clamped to it.
         allow_scripts: as `root_entries`.
     """
 
     def make(folder: Path) -> None:
-        entries = root_entries(read_debs(store, debs), epoch=epoch, allow_scripts=allow_scripts)
+        entries = root_entries(packages.read(debs), epoch=epoch, allow_scripts=allow_scripts)
         write_tree(folder, ((entry, entry.source() if entry.source else None) for entry in entries))
 
     return store.directory(_KIND, _key("debs", str(epoch), *(item.sha256 for item in debs)), make)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +27,7 @@ _CONTROL_FILE_MOST: Final = 16 << 20
 _FIELD: Final = re.compile(r"([!-9;-~]+):[ \t]*(.*)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Deb:
     """One package.
 
@@ -72,20 +71,6 @@ def read_deb(path: Path, artifact: Artifact) -> Deb:
             return _read(file, path.stat().st_size, artifact, where)
     except OSError as error:
         raise EnvironmentFault(f"cannot read the package: {error.strerror or error}", where=str(path)) from error
-
-
-def read_debs(packages: Iterable[tuple[Path, Artifact]], *, jobs: int) -> list[Deb]:
-    """Read several packages at once, in their order; decompressing is the work, and it runs outside Python's lock.
-
-    Args:
-        packages: blobs and what they are, as for `read_deb`.
-        jobs: how many to read at a time.
-
-    Raises:
-        KbuildError: what `read_deb` raises for the first package that it refuses.
-    """
-    with ThreadPoolExecutor(jobs) as workers:
-        return list(workers.map(lambda package: read_deb(*package), packages))
 
 
 def _read(file: BinaryIO, size: int, artifact: Artifact, where: str) -> Deb:

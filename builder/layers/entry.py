@@ -6,7 +6,7 @@ Entries carry no bytes: `source` opens them when the tar is written, so a tree o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ class Entry:
     `path` is relative to the image's root, `/`-separated, without `./`, leading or trailing slash, or `..`.
     `target` is a symlink's text, or the `path` of the file that a hard link shares.
     `mode` holds the twelve permission bits; `mtime` is in whole seconds; `size` in bytes, 0 unless a file.
+    `sha256` is the content's, in hex, where `source` itself checks it while it is read; else it is empty.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Entry:
     target: str = ""
     source: Callable[[], BinaryIO] | None = None
     xattrs: tuple[tuple[str, bytes], ...] = ()
+    sha256: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

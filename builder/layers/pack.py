@@ -22,7 +22,7 @@ from builder.lock.model import Codec
 from builder.machine import usable_cores
 from builder.store.blobs import Store
 
-DEPTH = 8
+DEPTH = 4
 """Chunks (1 to 2 MiB each) that may wait in a lane."""
 
 

@@ -139,13 +139,13 @@ def _pieces(entries: Iterable[Entry], tree: TreeDigest | None) -> Iterator[bytes
             if tree:
                 tree.add(entry, "")
             continue
-        content = hashlib.sha256()
+        content = None if entry.sha256 or tree is None else hashlib.sha256()
         for data in _content(entry):
-            if tree:
+            if content:
                 content.update(data)
             yield data
         if tree:
-            tree.add(entry, content.hexdigest())
+            tree.add(entry, content.hexdigest() if content else entry.sha256)
         if gap := padding(entry.size):
             yield bytes(gap)
 

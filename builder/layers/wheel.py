@@ -377,8 +377,10 @@ class _Destination(WheelDestination):
         path = f"{self._folders[scheme]}/{relative}"
         if path in self.entries:
             raise IntegrityError(f"two of its files would be {path}", where=self._where)
+        algorithm, value = content.expected or ("", b"")
         self.entries[path] = Entry(
             path=path,
+            sha256=value.hex() if algorithm == "sha256" else "",
             kind=Kind.FILE,
             mode=0o755 if executable else 0o644,
             mtime=self._epoch,

@@ -14,11 +14,12 @@ import os
 import stat
 import struct
 import weakref
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from isal import isal_zlib
 
 from builder.errors import EnvironmentFault, IntegrityError
 from builder.layers.order import check_path
@@ -123,7 +124,7 @@ class _Reader(io.RawIOBase):
         self._offset = member.start
         self._packed = member.packed
         self._left = member.size
-        self._inflate = zlib.decompressobj(wbits=-15) if member.deflated else None
+        self._inflate = isal_zlib.decompressobj(wbits=-15) if member.deflated else None
         self._pending = b""
         self._hash = hashlib.new(checksum[0], usedforsecurity=False) if checksum else None
         self._expected = checksum[1] if checksum else b""
@@ -164,7 +165,7 @@ class _Reader(io.RawIOBase):
             source = self._pending or self._take(_CHUNK)
             try:
                 data = self._inflate.decompress(source, wanted)
-            except zlib.error as error:
+            except isal_zlib.error as error:
                 raise self._damaged(f"does not decompress ({error})") from error
             self._pending = self._inflate.unconsumed_tail
             if data or not (source or self._pending):

@@ -22,9 +22,9 @@ from builder.spec.model import PythonTable
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
 
-RUNTIME_PACKAGES = ("libstdc++6",)
-"""Debian packages that every image with wheels needs: the manylinux tags promise wheels a libstdc++ on their host
-(PEP 600, and the policy of auditwheel), and NumPy takes it at its word."""
+RUNTIME_PACKAGES = ("libc-bin", "libstdc++6")
+"""Debian packages that every image needs and nothing asks for: libc-bin holds the locale C.UTF-8, which every run is
+in; libstdc++ is what the manylinux tags promise wheels on their host (PEP 600), and NumPy takes it at its word."""
 
 RUNTIME_REQUIREMENTS = ("ml-dtypes", "numpy", "safetensors")
 """What `kernels.runtime` imports, whatever the kernel. A kernel asks for jax itself, at the version that it means."""

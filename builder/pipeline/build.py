@@ -5,15 +5,15 @@ A build never resolves: with a lock beside the spec it uses the lock or fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
-from builder.backends.action import Backend
 from builder.errors import EnvironmentFault, LockError, NotReproducible
 from builder.layers import codec
 from builder.layers.entry import Layer
+from builder.layers.packages import PackageReader
 from builder.lock import drift, file
 from builder.lock.model import Built, Lock
 from builder.lock.resolve import resolve
@@ -21,10 +21,12 @@ from builder.machine import Machine
 from builder.oci.config import ImageConfig
 from builder.oci.image import Image, PlatformImage, assemble, bare
 from builder.pipeline.attachments import attach_lock
+from builder.pipeline.backend import BackendOf
 from builder.pipeline import layers as layering
 from builder.pipeline import unchanged
 from builder.pipeline.fetching import bring
 from builder.pipeline.report import BuildReport, MadeLayer
+from builder.pipeline.layers import Workshop
 from builder.pipeline.snapshot import Snapshot, documents, runtime_files
 from builder.plan.make import make
 from builder.plan.model import LayerPlan, Plan
@@ -42,7 +44,7 @@ def build(
     *,
     machine: Machine,
     store: Store,
-    backend: Callable[[Sequence[Artifact], Collection[str]], Backend],
+    backend: BackendOf,
     progress: Progress,
     locked: bool,
 ) -> BuildReport:
@@ -53,7 +55,7 @@ def build(
         lock_path: the lock beside it; written if it does not exist.
         machine: where bytes come from.
         store: takes everything.
-        backend: makes what runs compilers, of the lock's artifacts and the scripts that may stay unrun.
+        backend: makes what runs compilers.
         progress: sees every step.
         locked: write nothing beside the spec: a missing lock is an error, and no result is recorded in it.
 
@@ -62,8 +64,9 @@ def build(
     """
     taken = _snapshot(spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
     plan = make(taken.spec, taken.lock, taken.sources, taken.runtime, taken.documents)
-    compilers = backend(taken.lock.artifact, taken.spec.os.allow_scripts)
-    made = _make_layers(plan, taken.lock, machine=machine, store=store, backend=compilers, progress=progress)
+    packages = PackageReader(store, machine.jobs)
+    workshop = Workshop(store, packages, backend(taken.lock.artifact, packages, taken.spec.os.allow_scripts), progress)
+    made = _make_layers(plan, taken.lock, workshop, machine)
     image = _assemble(plan, made, store)
     attach_lock(store, image, taken.lock)
     lock = _record(taken, plan, image, locked=locked, progress=progress)
@@ -121,23 +124,21 @@ def _lock(
     return lock
 
 
-def _make_layers(
-    plan: Plan, lock: Lock, *, machine: Machine, store: Store, backend: Backend, progress: Progress
-) -> dict[str, MadeLayer]:
+def _make_layers(plan: Plan, lock: Lock, workshop: Workshop, machine: Machine) -> dict[str, MadeLayer]:
     """Every layer of the plan by its key, made where the store does not have it."""
     made: dict[str, MadeLayer] = {}
     missing: list[LayerPlan] = []
     for layer in plan.layers():
-        if found := layering.recall(layer, store):
+        if found := layering.recall(layer, workshop.store):
             made[layer.key()] = MadeLayer(found, cached=True)
         else:
             missing.append(layer)
     if missing:
         compiling = any(layer.interpreter or layer.compiler for layer in missing)
-        bring(_needed(missing, plan.tools if compiling else ()), lock, machine, store, progress)
+        bring(_needed(missing, plan.tools if compiling else ()), lock, machine, workshop.store, workshop.progress)
         if compiling:
-            backend.check()
-        for layer, result in zip(missing, _parallel(missing, machine, store, backend, progress), strict=True):
+            workshop.backend.check()
+        for layer, result in zip(missing, _parallel(missing, workshop, machine.jobs), strict=True):
             made[layer.key()] = MadeLayer(result, cached=False)
     return made
 
@@ -147,15 +148,13 @@ def _needed(missing: Sequence[LayerPlan], tools: Sequence[Artifact]) -> list[Art
     return list((wanted | {item.sha256: item for item in tools}).values())
 
 
-def _parallel(
-    missing: Sequence[LayerPlan], machine: Machine, store: Store, backend: Backend, progress: Progress
-) -> list[Layer]:
-    """Make layers side by side, the largest first; the first failure stops those that have not begun."""
-    order = sorted(missing, key=lambda layer: -sum(item.size for item in layer.artifacts))
+def _parallel(missing: Sequence[LayerPlan], workshop: Workshop, jobs: int) -> list[Layer]:
+    """Make layers side by side, the longest work first; the first failure stops those that have not begun."""
+    order = sorted(missing, key=layering.effort, reverse=True)
     futures: dict[str, Future[Layer]] = {}
-    with ThreadPoolExecutor(2 * machine.jobs, thread_name_prefix="layer") as pool:
+    with ThreadPoolExecutor(2 * jobs, thread_name_prefix="layer") as pool:
         for layer in order:
-            futures[layer.key()] = pool.submit(layering.make, layer, store, backend, progress)
+            futures[layer.key()] = pool.submit(layering.make, layer, workshop)
         try:
             wait(futures.values(), return_when=FIRST_EXCEPTION)
         finally:

@@ -26,9 +26,9 @@ LARGEST_HEADER = 16 << 20
 
 
 def bytecode(
-    entries: Sequence[Entry], plan: LayerPlan, store: Store, backend: Backend, progress: Progress
+    name: str, entries: Sequence[Entry], plan: LayerPlan, store: Store, backend: Backend, progress: Progress
 ) -> list[Entry]:
-    """The bytecode of every module among `entries`, compiled by the image's own Python."""
+    """The bytecode of every module among `entries`, compiled by the image's own Python; `name` is for people."""
     sources = python_sources(entries, python=plan.python)
     if not sources:
         return []
@@ -37,7 +37,7 @@ def bytecode(
         tar = writer.commit()
     host = host_platform()
     action = bytecode_action(
-        plan.name,
+        name,
         platform=host if any(host in item.platforms for item in plan.interpreter) else plan.platform,
         interpreter=plan.interpreter,
         script=store.add(SCRIPT.read_bytes()),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -13,7 +13,7 @@ from builder.errors import IntegrityError
 from builder.layers.entry import Entry, Kind, Layer
 from builder.layers.order import ordered
 from builder.layers.pack import pack
-from builder.layers.packages import read_debs
+from builder.layers.packages import PackageReader
 from builder.layers.root import root_entries
 from builder.layers.tree import file_entries
 from builder.layers.wheel import merge, wheel_entries
@@ -30,6 +30,16 @@ RECORDS = "layers"
 WEIGHTS = "opt/kernel/weights"
 
 
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What layers are made with: where blobs are, what reads packages, what runs compilers, and who is told."""
+
+    store: Store
+    packages: PackageReader
+    backend: Backend
+    progress: Progress
+
+
 def recall(plan: LayerPlan, store: Store) -> Layer | None:
     """The layer, if it was made before and its blob is still here."""
     record = store.recall(RECORDS, plan.key())
@@ -43,56 +53,76 @@ def needed(plan: LayerPlan) -> tuple[Artifact, ...]:
     return tuple(item for item in artifacts if item.registry != "local")
 
 
-def make(plan: LayerPlan, store: Store, backend: Backend, progress: Progress) -> Layer:
-    """Make a layer and remember it.
+def effort(plan: LayerPlan) -> int:
+    """How long making a layer takes, roughly, so that the longest begins first: the bytes that it unpacks; more where
+    compilers must be unpacked before anything can begin."""
+    compiled = sum(item.size for item in (*plan.interpreter, *plan.compiler))
+    return sum(item.size for item in plan.artifacts) + 4 * compiled
 
-    Args:
-        plan: what goes into it.
-        store: holds every artifact that `needed` names, and takes the blob.
-        backend: runs compilers.
-        progress: told how far packing is.
+
+def make(plan: LayerPlan, workshop: Workshop) -> Layer:
+    """Make a layer and remember it.
 
     Raises:
         IntegrityError: an artifact is not what the lock says, or is malformed.
         KernelError: native code does not compile.
         EnvironmentFault: this machine cannot do it.
     """
-    entries = _entries(plan, store, backend, progress)
+    entries = _entries(plan, workshop)
     size = sum(entry.size for entry in entries)
-    with progress.step(f"pack {plan.name}", size) as step:
-        layer = pack(plan.name, [_counted(entry, step.advance) for entry in entries], store, plan.codec)
-    store.remember(RECORDS, plan.key(), asdict(layer))
+    with workshop.progress.step(f"pack {plan.name}", size) as step:
+        layer = pack(plan.name, [_counted(entry, step.advance) for entry in entries], workshop.store, plan.codec)
+    workshop.store.remember(RECORDS, plan.key(), asdict(layer))
     return layer
 
 
-def _entries(plan: LayerPlan, store: Store, backend: Backend, progress: Progress) -> list[Entry]:
+def _entries(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
     match plan.kind:
         case LayerKind.BASE:
-            debs = read_debs(store, plan.artifacts)
-            entries = root_entries(debs, epoch=plan.epoch, allow_scripts=plan.allow_scripts)
-            return _joined(entries, bytecode(entries, plan, store, backend, progress), plan.epoch)
+            return _base(plan, plan.artifacts, workshop)
         case LayerKind.WHEEL | LayerKind.WHEELS:
-            trees = [
-                wheel_entries(store.verified(item.sha256, item.size), item, python=plan.python, epoch=plan.epoch)
-                for item in plan.artifacts
-            ]
-            entries = merge(*trees)
-            return _joined(entries, bytecode(entries, plan, store, backend, progress), plan.epoch)
-        case LayerKind.RUNTIME:
-            entries = _files(plan, store)
-            return _joined(entries, bytecode(entries, plan, store, backend, progress), plan.epoch)
-        case LayerKind.KERNEL:
-            return _files(plan, store)
+            return _wheels(plan, plan.artifacts, workshop)
+        case LayerKind.RUNTIME | LayerKind.KERNEL:
+            return _files(plan, workshop.store)
+        case LayerKind.BYTECODE:
+            return _bytecode(plan, workshop)
         case LayerKind.WEIGHTS:
-            return [entry for item in plan.artifacts for entry in _weights(item, plan.epoch, store)]
+            return [entry for item in plan.artifacts for entry in _weights(item, plan.epoch, workshop.store)]
         case LayerKind.NATIVE:
-            return native(plan, store, backend, progress)
+            return native(plan, workshop.store, workshop.backend, workshop.progress)
 
 
-def _joined(entries: list[Entry], bytecode: list[Entry], epoch: int) -> list[Entry]:
-    """Both as one tree. Folders that both state are the first one's; packages that ship bytecode keep their own."""
-    known = {entry.path for entry in entries}
-    return ordered([*entries, *(entry for entry in bytecode if entry.path not in known)], epoch=epoch)
+def _base(plan: LayerPlan, debs: Sequence[Artifact], workshop: Workshop) -> list[Entry]:
+    return root_entries(workshop.packages.read(debs), epoch=plan.epoch, allow_scripts=plan.allow_scripts)
+
+
+def _wheels(plan: LayerPlan, wheels: Iterable[Artifact], workshop: Workshop) -> list[Entry]:
+    trees = [
+        wheel_entries(
+            workshop.store.verified(item.sha256, item.size), item, python=plan.python, epoch=plan.epoch
+        )
+        for item in wheels
+    ]  # fmt: skip
+    return ordered(merge(*trees), epoch=plan.epoch)
+
+
+def _bytecode(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
+    """The bytecode of every module of the image, in three actions that change for different reasons."""
+    debs = [item for item in plan.artifacts if item.kind == "deb"]
+    wheels = [item for item in plan.artifacts if item.kind == "wheel"]
+    parts = {
+        "base": lambda: _base(plan, debs, workshop),
+        "wheels": lambda: _wheels(plan, wheels, workshop),
+        "runtime": lambda: _files(plan, workshop.store),
+    }
+    found: dict[str, Entry] = {}
+    for name, part in parts.items():
+        entries = part()
+        known = {entry.path for entry in entries if entry.kind is not Kind.DIRECTORY}
+        for entry in bytecode(name, entries, plan, workshop.store, workshop.backend, workshop.progress):
+            if entry.path not in known:  # a package that ships its own keeps it
+                found[entry.path] = entry
+    return ordered(found.values(), epoch=plan.epoch)
 
 
 def _files(plan: LayerPlan, store: Store) -> list[Entry]:
@@ -112,7 +142,8 @@ def _weights(item: Artifact, epoch: int, store: Store) -> list[Entry]:
     if found is None or found.size != item.member.size:
         raise IntegrityError(f"does not hold {item.member.path} as the lock says", where=item.name)
     source = partial(archive.open, item.member.path, checksum)
-    return ordered([Entry(target, Kind.FILE, 0o644, epoch, size=item.member.size, source=source)], epoch=epoch)
+    entry = Entry(target, Kind.FILE, 0o644, epoch, size=item.member.size, source=source, sha256=item.member.sha256)
+    return ordered([entry], epoch=epoch)
 
 
 def _counted(entry: Entry, advance: Callable[[int], None]) -> Entry:

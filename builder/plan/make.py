@@ -121,16 +121,25 @@ def _layers(
         )
 
     allowed = tuple(sorted(spec.os.allow_scripts))
-    base = layer("base", LayerKind.BASE, artifacts=debs, interpreter=interpreter, allow_scripts=allowed)
-    layers = [base]
+    layers = [layer("base", LayerKind.BASE, artifacts=debs, allow_scripts=allowed)]
     layers += [
-        layer(wheel.name, LayerKind.WHEEL, artifacts=(wheel,), interpreter=interpreter)
+        layer(wheel.name, LayerKind.WHEEL, artifacts=(wheel,))
         for wheel in wheels
         if wheel.size > LARGE_WHEEL
     ]
     if small := [wheel for wheel in wheels if wheel.size <= LARGE_WHEEL]:
-        layers.append(layer("wheels", LayerKind.WHEELS, artifacts=small, interpreter=interpreter))
-    layers.append(layer("runtime", LayerKind.RUNTIME, files=runtime, interpreter=interpreter))
+        layers.append(layer("wheels", LayerKind.WHEELS, artifacts=small))
+    layers.append(layer("runtime", LayerKind.RUNTIME, files=runtime))
+    layers.append(
+        layer(
+            "bytecode",
+            LayerKind.BYTECODE,
+            artifacts=(*debs, *wheels),
+            files=runtime,
+            interpreter=interpreter,
+            allow_scripts=allowed,
+        )
+    )
     layers += [
         layer(f"weights {item.name}", LayerKind.WEIGHTS, artifacts=(item,))
         for item in sorted(of(lock, platform, "weights", "image"), key=lambda item: item.name)

@@ -24,6 +24,7 @@ class LayerKind(Enum):
     WHEEL = "wheel"
     WHEELS = "wheels"
     RUNTIME = "runtime"
+    BYTECODE = "bytecode"
     WEIGHTS = "weights"
     NATIVE = "native"
     KERNEL = "kernel"
