@@ -119,10 +119,10 @@ class Built:
         lock = tomli.loads(self.spec.with_suffix(".lock").read_text())
         blobs = store / "blobs" / "sha256"
         blobs.mkdir(parents=True)
-        for item in lock["artifact"]:
-            source = self.store / "blobs" / "sha256" / item["sha256"]
+        for sha256 in {item["sha256"] for item in lock["artifact"]}:
+            source = self.store / "blobs" / "sha256" / sha256
             if source.exists():
-                os.link(source, blobs / item["sha256"])
+                os.link(source, blobs / sha256)
         return store
 
 
