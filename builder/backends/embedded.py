@@ -90,7 +90,9 @@ class EmbeddedBackend:
 
     def _run(self, action: Action, *, foreign: bool) -> str:
         program = bwrap.program()
-        root = deb_root(self._store, self._packages, self._debs(action), epoch=action.epoch, allow_scripts=self._allow_scripts)
+        root = deb_root(
+            self._store, self._packages, self._debs(action), epoch=action.epoch, allow_scripts=self._allow_scripts
+        )
         runner = None
         if foreign:
             tools = [item for item in self._artifacts.values() if "tools" in item.roles]
