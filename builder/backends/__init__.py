@@ -1,0 +1,1 @@
+"""What can run a compiler in a closed world."""

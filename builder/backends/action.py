@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from builder.platforms import Platform
 from builder.progress import Progress
@@ -46,9 +46,9 @@ class Action:
 
     def key(self) -> str:
         """Hex SHA-256 over everything but the name, in RFC 8785 form: equal keys mean equal outputs."""
-        import rfc8785
+        import rfc8785  # noqa: PLC0415 - not needed to print a version
 
-        body = {
+        body: dict[str, Any] = {
             "action": 1,
             "argv": list(self.argv),
             "env": [list(pair) for pair in sorted(self.env)],

@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     if record := unchanged.recall(store, spec, lock_path(spec)):
         answer = report.load(record["report"])
     else:
-        from builder.pipeline.backend import embedded
         from builder.cli.display import progress
+        from builder.pipeline.backend import embedded
         from builder.pipeline.build import build
 
         with progress(options) as display:

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception as error:  # noqa: BLE001 - the one boundary: anything else is a bug, and says so
+    except Exception as error:
         if options.verbose:
             raise
         print(f"error: a bug in kbuild: {type(error).__name__}: {error}", file=sys.stderr)

@@ -86,10 +86,10 @@ def set_inputs(pairs: Sequence[str]) -> dict[str, Any]:
 def _digest(options: argparse.Namespace, store: Store, machine: Machine) -> str:
     if re.fullmatch(r"(sha256:)?[0-9a-f]{6,64}", options.image):
         return str(options.image)
-    from builder.pipeline.backend import embedded
     from builder.cli.display import progress
     from builder.cli.paths import lock_path, spec_path
     from builder.pipeline import unchanged
+    from builder.pipeline.backend import embedded
     from builder.pipeline.build import build
 
     spec = spec_path(Path(options.image))

@@ -1,0 +1,1 @@
+"""Layers: from locked bytes to canonical tars, and the tars packed."""

@@ -58,7 +58,7 @@ def read_elf(file: BinaryIO) -> Elf | None:
         return None
 
 
-class _Malformed(Exception):  # noqa: N818
+class _Malformed(Exception):
     pass
 
 

@@ -84,7 +84,7 @@ _LITERAL: Final = re.compile(r"[^`$();|&<>]*")
 _OPTIONS: Final = re.compile(r'\$\{DPKG_ROOT:\+--root="\$DPKG_ROOT"\}|"\$@"|"\$[12]"|\$_dh_action')
 
 
-class _Unknown(Exception):  # noqa: N818
+class _Unknown(Exception):
     """A statement that none of the rules knows."""
 
 

@@ -165,7 +165,7 @@ class _Reader(io.RawIOBase):
             source = self._pending or self._take(_CHUNK)
             try:
                 data = self._inflate.decompress(source, wanted)
-            except isal_zlib.error as error:  # type: ignore[misc]  # its stub says a value, not a type
+            except isal_zlib.error as error:  # type: ignore[misc]  # its stub states no base class
                 raise self._damaged(f"does not decompress ({error})") from error
             self._pending = self._inflate.unconsumed_tail
             if data or not (source or self._pending):

@@ -10,7 +10,6 @@ from builder.layers.packages import PackageReader
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
 
-
 BackendOf = Callable[[Sequence[Artifact], PackageReader, Collection[str]], Backend]
 """Makes a backend from a lock's artifacts, what reads packages, and the scripts that may stay unrun."""
 

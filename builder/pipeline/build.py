@@ -19,14 +19,14 @@ from builder.lock.model import Built, Lock
 from builder.lock.resolve import resolve
 from builder.machine import Machine
 from builder.oci.config import ImageConfig
-from builder.oci.image import Image, PlatformImage, assemble, bare
-from builder.pipeline.attachments import attach_lock
-from builder.pipeline.backend import BackendOf
+from builder.oci.image import Image, PlatformImage, assemble
 from builder.pipeline import layers as layering
 from builder.pipeline import unchanged
+from builder.pipeline.attachments import attach_lock
+from builder.pipeline.backend import BackendOf
 from builder.pipeline.fetching import bring
-from builder.pipeline.report import BuildReport, MadeLayer
 from builder.pipeline.layers import Workshop
+from builder.pipeline.report import BuildReport, MadeLayer
 from builder.pipeline.snapshot import Snapshot, documents, runtime_files
 from builder.plan.make import make
 from builder.plan.model import LayerPlan, Plan

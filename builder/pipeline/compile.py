@@ -26,7 +26,7 @@ LARGEST_HEADER = 16 << 20
 
 
 def bytecode(
-    name: str, entries: Sequence[Entry], plan: LayerPlan, store: Store, backend: Backend, progress: Progress
+    name: str, entries: Sequence[Entry], plan: LayerPlan, *, store: Store, backend: Backend, progress: Progress
 ) -> list[Entry]:
     """The bytecode of every module among `entries`, compiled by the image's own Python; `name` is for people."""
     sources = python_sources(entries, python=plan.python)
@@ -66,9 +66,7 @@ def native(plan: LayerPlan, store: Store, backend: Backend, progress: Progress) 
             epoch=plan.epoch,
         )
         output = backend.run(action, progress)
-        entries += [
-            replace(entry, path=f"{LIBRARIES}/{entry.path}") for entry in tar_entries(store.verified(output))
-        ]
+        entries += [replace(entry, path=f"{LIBRARIES}/{entry.path}") for entry in tar_entries(store.verified(output))]
     return ordered(entries, epoch=plan.epoch)
 
 
@@ -99,7 +97,7 @@ def _headers(wheels: Sequence[Artifact], folders: Iterable[str], store: Store) -
 
 
 def _driver(item: NativeObject) -> str:
-    """gcc for C alone, g++ as soon as there is C++: it links libstdc++ and takes `.c` for C++."""
+    """Gcc for C alone, g++ as soon as there is C++: it links libstdc++ and takes `.c` for C++."""
     major = item.version.partition(".")[0]
     only_c = all(source.path.endswith((".c", ".h")) for source in item.sources)
     return f"gcc-{major}" if only_c else f"g++-{major}"

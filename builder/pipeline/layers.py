@@ -54,8 +54,10 @@ def needed(plan: LayerPlan) -> tuple[Artifact, ...]:
 
 
 def effort(plan: LayerPlan) -> int:
-    """How long making a layer takes, roughly, so that the longest begins first: the bytes that it unpacks; more where
-    compilers must be unpacked before anything can begin."""
+    """How long making a layer takes, roughly, so that the longest begins first.
+
+    What it unpacks counts, and more so compilers, which must be unpacked before anything can begin.
+    """
     compiled = sum(item.size for item in (*plan.interpreter, *plan.compiler))
     return sum(item.size for item in plan.artifacts) + 4 * compiled
 
@@ -110,16 +112,17 @@ def _bytecode(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
     """The bytecode of every module of the image, in three actions that change for different reasons."""
     debs = [item for item in plan.artifacts if item.kind == "deb"]
     wheels = [item for item in plan.artifacts if item.kind == "wheel"]
-    parts = {
-        "base": lambda: _base(plan, debs, workshop),
-        "wheels": lambda: _wheels(plan, wheels, workshop),
-        "runtime": lambda: _files(plan, workshop.store),
+    parts: dict[str, Callable[[], list[Entry]]] = {
+        "base": partial(_base, plan, debs, workshop),
+        "wheels": partial(_wheels, plan, wheels, workshop),
+        "runtime": partial(_files, plan, workshop.store),
     }
+    compiled = partial(bytecode, plan=plan, store=workshop.store, backend=workshop.backend, progress=workshop.progress)
     found: dict[str, Entry] = {}
     for name, part in parts.items():
         entries = part()
         known = {entry.path for entry in entries if entry.kind is not Kind.DIRECTORY}
-        for entry in bytecode(name, entries, plan, workshop.store, workshop.backend, workshop.progress):
+        for entry in compiled(name, entries):
             if entry.path not in known:  # a package that ships its own keeps it
                 found[entry.path] = entry
     return ordered(found.values(), epoch=plan.epoch)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.errors import EnvironmentFault
-from builder.hosts.local import Runnable, RunResult, run
-from builder.lock.model import Lock
-from builder.machine import Machine
-from builder.oci.image import TITLE, Image, Manifest, bare, load
 from builder.backends.roots import LayerBlob
+from builder.hosts.local import Runnable, RunResult, run
+from builder.machine import Machine
+from builder.oci.image import TITLE, Manifest, bare, load
 from builder.pipeline.attachments import lock_of
 from builder.pipeline.fetching import bring
 from builder.platforms import Platform, host_platform
@@ -46,12 +44,13 @@ def run_image(
         EnvironmentFault: this machine cannot run it.
     """
     image = load(store, digest)
-    chosen = platform or (host_platform() if host_platform() in image.manifests else next(iter(image.manifests)))
+    host = host_platform()
+    chosen = platform or (host if host in image.manifests else next(iter(image.manifests)))
     manifest = image.manifest(chosen)
     tools: tuple[Artifact, ...] = ()
-    if chosen != host_platform():
+    if chosen != host:
         lock = lock_of(store, image)
-        tools = tuple(item for item in lock.artifact if "tools" in item.roles and host_platform() in item.platforms)
+        tools = tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms)
         bring(tools, lock, machine, store, progress)
     return run(store, _runnable(manifest), inputs, output, tools=tools, progress=progress)
 

@@ -1,0 +1,1 @@
+"""The plan: an image, laid out before anything is fetched or run."""

@@ -42,7 +42,7 @@ def make(
     platforms = tuple(
         PlatformPlan(
             platform=platform,
-            layers=_layers(spec, lock, platform, sources, runtime, documents[platform]),
+            layers=_layers(spec, lock, platform, sources=sources, runtime=runtime, documents=documents[platform]),
             environment=environment(spec, platform),
             labels=labels,
         )
@@ -83,6 +83,7 @@ def _layers(
     spec: Spec,
     lock: Lock,
     platform: Platform,
+    *,
     sources: Sources,
     runtime: Sequence[PlacedFile],
     documents: Sequence[PlacedFile],
@@ -122,11 +123,7 @@ def _layers(
 
     allowed = tuple(sorted(spec.os.allow_scripts))
     layers = [layer("base", LayerKind.BASE, artifacts=debs, allow_scripts=allowed)]
-    layers += [
-        layer(wheel.name, LayerKind.WHEEL, artifacts=(wheel,))
-        for wheel in wheels
-        if wheel.size > LARGE_WHEEL
-    ]
+    layers += [layer(wheel.name, LayerKind.WHEEL, artifacts=(wheel,)) for wheel in wheels if wheel.size > LARGE_WHEEL]
     if small := [wheel for wheel in wheels if wheel.size <= LARGE_WHEEL]:
         layers.append(layer("wheels", LayerKind.WHEELS, artifacts=small))
     layers.append(layer("runtime", LayerKind.RUNTIME, files=runtime))

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from builder.lock.model import Codec
 from builder.platforms import Platform
@@ -76,7 +77,7 @@ class LayerPlan:
         """Hex SHA-256 over everything that decides the layer's bytes, in RFC 8785 form."""
         import rfc8785  # noqa: PLC0415 - not needed to print a version
 
-        body = {
+        body: dict[str, Any] = {
             "allow_scripts": list(self.allow_scripts),
             "artifacts": [
                 [item.kind, item.name, item.version, item.sha256, item.member.path if item.member else ""]

@@ -54,7 +54,7 @@ class Finding:
         return f"{self.path}:{self.line}:{self.column}" if self.line else self.path
 
 
-class SpecErrors(SpecError):  # noqa: N818 - it holds several
+class SpecErrors(SpecError):
     """A spec with findings; `findings` is sorted by position."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:

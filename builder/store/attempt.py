@@ -41,7 +41,7 @@ class Patience:
         return float(min(self.first_wait * 2 ** (min(failures, 30) - 1), self.longest_wait)) * (0.5 + chance / 2)
 
 
-class Refused(Exception):  # noqa: N818  # an outcome of one attempt, never seen outside builder.store
+class Refused(Exception):  # an outcome of one attempt, never seen outside builder.store
     """This source will not serve this file; asking it again is pointless."""
 
 
@@ -49,7 +49,7 @@ class Wrong(Refused):
     """This source serves other bytes than the lock names."""
 
 
-class Transient(Exception):  # noqa: N818  # as above
+class Transient(Exception):  # as above
     """This attempt failed; the next may not.
 
     `after` is how long the server asks us to wait. `unreachable` says that no connection came about. `restart` says

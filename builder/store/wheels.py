@@ -42,7 +42,7 @@ class Offer:
     url: str
 
 
-class _NoAnswer(Exception):  # noqa: N818  # one view of the indexes gives none; never leaves this module
+class _NoAnswer(Exception):  # one view of the indexes gives none; never leaves this module
     """Asking was not possible, so asking in another way is pointless."""
 
 

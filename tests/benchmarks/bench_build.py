@@ -130,7 +130,17 @@ def base_image(archives: Path) -> None:
 
 
 def docker_build(context: Path, *options: str) -> None:
-    run("docker", "build", "-q", *options, "-t", IMAGE, context, env={**os.environ, "DOCKER_BUILDKIT": "0"}, stderr=subprocess.DEVNULL)
+    run(
+        "docker",
+        "build",
+        "-q",
+        *options,
+        "-t",
+        IMAGE,
+        context,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def report(spec: Path, lock: dict, seed: Path, context: Path, place: Path) -> None:

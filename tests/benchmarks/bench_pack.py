@@ -26,8 +26,6 @@ from builder.layers.entry import Entry, Kind
 from builder.layers.pack import pack
 from builder.store.blobs import Store
 
-# ruff: noqa: T201
-
 GOAL_SPEED = 0.70
 GOAL_MEMORY = 400 * 2**20
 

@@ -135,6 +135,30 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(spec, outcome.digest, store)
 
 
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
+    """A function that builds one of the shipped kernels from its committed lock; all of them share one store."""
+    folder = tmp_path_factory.mktemp("kernels")
+    store = folder / "store"
+
+    def build(name: str) -> Built:
+        shutil.copytree(REPOSITORY / "kernels" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        spec = folder / name / "spec.toml"
+        return Built(spec, kbuild(spec, "--locked", env={"KBUILD_STORE": str(store)}).digest, store)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def digits(kernels: Callable[[str], Built]) -> Built:
+    return kernels("digits")
+
+
+@pytest.fixture(scope="session")
+def minilm(kernels: Callable[[str], Built]) -> Built:
+    return kernels("minilm")
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Outcome]:
     """`kbuild` with a store of its own unless `env` names one."""

@@ -90,7 +90,9 @@ def test_an_ordinary_user(small: Built, tmp_path_factory: pytest.TempPathFactory
 def _readable_by_nobody(path: str) -> bool:
     probe = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", path, "-c", "import builder.cli.main"]
     root = str(Path(__file__).resolve().parents[2])
-    return subprocess.run(probe, env={**os.environ, "PYTHONPATH": root}, capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(probe, env={**os.environ, "PYTHONPATH": root}, capture_output=True, check=False).returncode == 0
+    )
 
 
 def test_comments_order_and_line_ends_do_not_count(small: Built, tmp_path: Path) -> None:
@@ -139,7 +141,9 @@ def test_both_platforms_share_what_is_equal(small: Built) -> None:
     index = manifest(small.store, small.digest)
     platforms = [item["platform"]["architecture"] for item in index["manifests"]]
     assert platforms == ["amd64", "arm64"]
-    first, second = ({layer["digest"] for layer in manifest(small.store, item["digest"])["layers"]} for item in index["manifests"])
+    first, second = (
+        {layer["digest"] for layer in manifest(small.store, item["digest"])["layers"]} for item in index["manifests"]
+    )
     assert first & second, "wheels, weights and the kernel are the same for both"
     assert first - second, "the operating system and compiled code are not"
 

@@ -72,7 +72,7 @@ def test_skopeo_inspects_and_copies(digits: Built, layout: Path, tmp_path: Path)
 @pytest.mark.oci_tools
 @pytest.mark.root
 def test_umoci_unpacks(layout: Path, tmp_path: Path) -> None:
-    """umoci before 0.5 reads neither zstd nor an index of several platforms, so skopeo picks one and recompresses it."""
+    """umoci before 0.5 reads neither zstd nor an index of several platforms: skopeo picks one and recompresses it."""
     plain = tmp_path / "plain"
     tool(
         "skopeo", "copy", "--override-arch", "amd64", "--dest-compress", "--dest-compress-format=gzip",
