@@ -33,9 +33,9 @@ def test_an_empty_store_and_another_folder(small: Built, tmp_path: Path) -> None
     assert rebuilt(small, tmp_path / "a folder with spaces ü") == small.digest
 
 
-def test_downloads_from_scratch(small: Built, tmp_path: Path) -> None:
-    spec = small.copy(tmp_path / "kernel")
-    assert kbuild(spec, env={"KBUILD_STORE": str(tmp_path / "store")}).digest == small.digest
+def test_downloads_from_scratch(both: Built, tmp_path: Path) -> None:
+    spec = both.copy(tmp_path / "kernel")
+    assert kbuild(spec, env={"KBUILD_STORE": str(tmp_path / "store")}).digest == both.digest
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_another_flag_is_another_native_layer(small: Built, tmp_path: Path) -> N
     assert kbuild(spec, env={"KBUILD_STORE": str(small.store)}).digest != small.digest
 
 
-def test_both_platforms_share_what_is_equal(small: Built) -> None:
-    index = manifest(small.store, small.digest)
+def test_both_platforms_share_what_is_equal(both: Built) -> None:
+    index = manifest(both.store, both.digest)
     platforms = [item["platform"]["architecture"] for item in index["manifests"]]
     assert platforms == ["amd64", "arm64"]
     first, second = (
-        {layer["digest"] for layer in manifest(small.store, item["digest"])["layers"]} for item in index["manifests"]
+        {layer["digest"] for layer in manifest(both.store, item["digest"])["layers"]} for item in index["manifests"]
     )
     assert first & second, "wheels, weights and the kernel are the same for both"
     assert first - second, "the operating system and compiled code are not"

@@ -1,0 +1,141 @@
+"""Builds that are killed, and builds that meet: the next one always ends with the right digest."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import REPOSITORY, Built, kbuild, write_kernel
+
+pytestmark = [pytest.mark.network, pytest.mark.sandbox]
+
+
+def start(*arguments: str | Path, store: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "builder", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "KBUILD_STORE": str(store), "KBUILD_OFFLINE": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_moments(small: Built, tmp_path: Path, seed: int) -> None:
+    """Each round begins from downloads alone or goes on where the last one died."""
+    chance = random.Random(seed)
+    spec = small.copy(tmp_path / "kernel")
+    store = small.downloads(tmp_path / "store")
+    before = spec.with_suffix(".lock").read_bytes()
+    killed = 0
+    for _ in range(10):
+        build = start(spec, "-q", store=store)
+        time.sleep(chance.choice((0.1, 0.4, 0.8, 1.5, 2.5)) * chance.uniform(0.5, 1.5))
+        if build.poll() is None:
+            os.kill(build.pid, signal.SIGKILL)
+            killed += 1
+        build.communicate()
+        assert spec.with_suffix(".lock").read_bytes() == before
+    assert killed, "at least one round died in the middle"
+    env = {"KBUILD_STORE": str(store), "KBUILD_OFFLINE": "1"}
+    assert kbuild(spec, env=env).digest == small.digest
+    checked = kbuild("store", "verify", env=env)
+    assert checked.code == 0, checked.stderr
+
+
+def test_no_process_outlives_a_killed_build(small: Built, tmp_path: Path) -> None:
+    spec = small.copy(tmp_path / "kernel")
+    store = small.downloads(tmp_path / "store")
+    build = start(spec, "-q", store=store)
+    deadline = time.monotonic() + 30
+    while not sandboxes(store) and build.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sandboxes(store), "the build came to its first sandbox"
+    os.kill(build.pid, signal.SIGKILL)
+    build.communicate()
+    while sandboxes(store) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not sandboxes(store)
+
+
+def sandboxes(store: Path) -> list[int]:
+    """Processes whose command line speaks of this store's folders."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"--unshare" in line and str(store).encode() in line:
+                found.append(int(entry.name))
+    return found
+
+
+def test_an_interrupted_build_says_so(small: Built, tmp_path: Path) -> None:
+    spec = small.copy(tmp_path / "kernel")
+    build = start(spec, store=small.downloads(tmp_path / "store"))
+    time.sleep(1.0)
+    build.send_signal(signal.SIGINT)
+    out, err = build.communicate(timeout=60)
+    assert build.returncode == 130
+    assert out == ""
+    assert "interrupted" in err
+    assert "Traceback" not in err
+
+
+def test_two_builds_at_once(small: Built, tmp_path: Path) -> None:
+    store = small.downloads(tmp_path / "store")
+    specs = [small.copy(tmp_path / name) for name in ("first", "second", "third")]
+    builds = [start(spec, "-q", store=store) for spec in specs]
+    for build in builds:
+        out, err = build.communicate(timeout=300)
+        assert (build.returncode, out.strip()) == (0, small.digest), err
+
+
+def test_gc_while_building(small: Built, tmp_path: Path) -> None:
+    store = small.downloads(tmp_path / "store")
+    build = start(small.copy(tmp_path / "kernel"), "-q", store=store)
+    while build.poll() is None:
+        assert kbuild("store", "gc", "--older-than", "0", env={"KBUILD_STORE": str(store)}).code == 0
+        time.sleep(0.3)
+    out, err = build.communicate()
+    assert (build.returncode, out.strip()) == (0, small.digest), err
+
+
+def test_gc_keeps_images_and_frees_the_rest(small: Built, tmp_path: Path) -> None:
+    store = small.downloads(tmp_path / "store")
+    env = {"KBUILD_STORE": str(store), "KBUILD_OFFLINE": "1"}
+    spec = small.copy(tmp_path / "kernel")
+    assert kbuild(spec, env=env).digest == small.digest
+    before = len(list((store / "blobs" / "sha256").iterdir()))
+    time.sleep(2.1)  # what was used within the last two seconds counts as in use
+    assert kbuild("store", "gc", "--older-than", "0", env=env).code == 0
+    assert len(list((store / "blobs" / "sha256").iterdir())) < before
+    assert kbuild("export", small.digest, tmp_path / "layout", env=env).code == 0
+    assert kbuild(spec, env=env).digest == small.digest
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.9, 1.8, 3.0])
+def test_a_killed_lock_is_whole_or_absent(small: Built, tmp_path: Path, delay: float) -> None:
+    spec = write_kernel(tmp_path / "kernel")
+    store = small.downloads(tmp_path / "store")
+    locking = subprocess.Popen(
+        [sys.executable, "-m", "builder", "lock", str(spec), "-q"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "KBUILD_STORE": str(store)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    time.sleep(delay)
+    locking.kill()
+    locking.communicate()
+    names = {path.name for path in spec.parent.iterdir()}
+    if "spec.lock" in names:
+        from builder.lock import file
+
+        file.read(spec.with_suffix(".lock"))
+    assert kbuild("lock", spec, env={"KBUILD_STORE": str(store)}).code == 0
