@@ -120,7 +120,7 @@ def _inputs(source: Path, spec: declared.Declared, bound: dict[str, int]) -> dic
     if not source.exists() and spec.inputs:
         raise InputError(
             f"there is no {source}; this kernel needs {wanted}",
-            hint=f"mount a folder of .safetensors, .npz or .json files at {source}",
+            hint=f"run it with --input or --set, or mount a folder of .safetensors, .npz or .json files at {source}",
         )
     found = read_folder(source, spec.inputs, spec.memory) if source.exists() else {}
     if wrong := mismatches(found, spec.inputs, bound):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tomli
 from safetensors.numpy import load_file, save, save_file
+from sklearn.datasets import load_digits
 
 from builder.backends.roots import image_root
 from builder.errors import EnvironmentFault, KernelError
@@ -112,8 +113,6 @@ def test_minilm_gives_the_reference_vectors(minilm: Built, tmp_path: Path) -> No
 
 
 def test_digits_reads_what_training_never_saw(digits: Built, tmp_path: Path) -> None:
-    from sklearn.datasets import load_digits
-
     data = load_digits()
     held_out = np.random.RandomState(0).permutation(1797)[-360:]
     np.savez_compressed(tmp_path / "images.npz", image=data.images[held_out].astype(np.float32))
@@ -144,16 +143,11 @@ BAD_INPUTS = {
     "another type": ("x.safetensors", save({"image": IMAGE.astype(np.float64)}), "'image' is float64, not float32"),
     "another length": ("x.safetensors", save({"image": IMAGE[:, :7]}), "'image' has length 7 along axis 1, not 8"),
     "another rank": ("x.safetensors", save({"image": IMAGE[0]}), "'image' has shape [8, 8], which is not of the form"),
-    "a ragged list": ("x.json", json.dumps({"image": [[[0] * 8] * 7 + [[0]]]}).encode(), "not rectangular"),
-    "text for numbers": ("x.json", json.dumps({"image": [[["0"] * 8] * 8]}).encode(), 'but "0" is no number'),
-    "a number out of range": ("x.json", json.dumps({"image": [[[1e39] * 8] * 8]}).encode(), "out of its range"),
     "not a number": ("x.json", b'{"image": [[[NaN]]]}', "not JSON (NaN is no JSON number)"),
     "half a JSON file": ("x.json", b'{"image": [[[0, ', "x.json: not JSON ("),
-    "an empty file": ("x.safetensors", b"", "x.safetensors: not a safetensors file"),
     "garbage as .safetensors": ("x.safetensors", struct.pack("<Q", 1 << 60) + b"{}", "not a safetensors file"),
     "half a .safetensors file": ("x.safetensors", save({"image": IMAGE})[:-1], "not a safetensors file"),
     "garbage as .npz": ("x.npz", b"PK\3\4" + bytes(100), "x.npz: not a readable .npz file"),
-    "garbage as .json": ("x.json", b"\xff\xfe\0", "x.json: not JSON ("),
     "another kind of file": ("x.png", b"\x89PNG", "x.png is no input file"),
 }  # fmt: skip
 
@@ -162,7 +156,7 @@ def refused(outcome: Outcome, code: int, *words: str) -> None:
     assert outcome.code == code, outcome.stderr
     assert outcome.stdout == ""
     assert "Traceback" not in outcome.stderr
-    assert outcome.stderr.startswith("error: ")
+    assert sum(line.startswith("error: ") for line in outcome.stderr.splitlines()) == 1, outcome.stderr
     for word in words:
         assert word in outcome.stderr, outcome.stderr
 
@@ -191,6 +185,14 @@ def test_an_input_that_is_no_file(digits: Built, tmp_path: Path) -> None:
 
 
 # --- a kernel that is wrong
+
+OUTWARD = """\
+import socket
+def load(weights):
+    socket.create_connection(("192.0.2.1", 80), timeout=5)
+
+def classify(params, inputs, key): ...
+"""
 
 TWO_INPUTS = """\
 def load(weights):
@@ -227,8 +229,7 @@ def test_outputs_that_are_not_as_declared(two: Built, tmp_path: Path) -> None:
 
 
 def test_code_that_fails_names_its_line(digits: Built, tmp_path: Path) -> None:
-    model = "import socket\ndef load(weights):\n    socket.create_connection(('192.0.2.1', 80), timeout=5)\n"
-    image = variant(digits, tmp_path, model)
+    image = variant(digits, tmp_path, OUTWARD)
     refused(
         run(image, "--input", digits.spec.parent / "examples/three.json"), 2,
         "digits, initialise: model:load: OSError: [Errno 101] Network is unreachable (model.py, line 3, in load)",
@@ -244,13 +245,17 @@ def load(weights):
     raise RuntimeError(json.dumps({
         "environment": dict(pair.split("=", 1) for pair in open("/proc/self/environ").read().split("\\0") if pair),
         "reached": [name for name, connect in NETWORK.items() if worked(connect)],
-        "written": [path for path in PATHS if worked(lambda: pathlib.Path(path).write_text("x"))],
         "root": sorted(os.listdir("/")),
         "tmp": os.listdir("/tmp"),
         "processes": [name for name in os.listdir("/proc") if name.isdigit()],
         "host": socket.gethostname(),
         "capabilities": [line for line in open("/proc/self/status").read().splitlines() if line.startswith("Cap")],
+        "settings": [path for path in SETTINGS if os.access(path, os.W_OK)],
+        "written": [path for path in PATHS if worked(lambda: pathlib.Path(path).write_text("x"))],
     }))
+
+def classify(params, inputs, key):
+    raise NotImplementedError
 
 def worked(action):
     try:
@@ -272,8 +277,9 @@ NETWORK = {
 }
 PATHS = [
     "/opt/kernel/model.py", "/opt/kernel/new", "/opt/new", "/usr/bin/python3", "/usr/new", "/etc/passwd", "/new",
-    "/io/new", "/io/in/new", "/io/in/three.json", "/sys/new", "/proc/sys/kernel/hostname", "/tmp/allowed",
+    "/io/new", "/io/in/new", "/io/in/three.json", "/sys/new", "/tmp/allowed",
 ]
+SETTINGS = ["/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/proc/sysrq-trigger", "/sys/power/state"]
 """
 
 
@@ -310,6 +316,11 @@ def test_inside_there_is_no_network(inside: tuple[Runnable, dict]) -> None:
 
 def test_inside_nothing_can_be_changed(inside: tuple[Runnable, dict]) -> None:
     assert inside[1]["written"] == ["/tmp/allowed"]
+
+
+def test_inside_the_kernels_settings_are_out_of_reach(inside: tuple[Runnable, dict]) -> None:
+    """They are the host's, and root's files: who starts kbuild as root would hand the machine to any image."""
+    assert inside[1]["settings"] == []
 
 
 def test_inside_there_is_nothing_of_the_host(digits: Built, inside: tuple[Runnable, dict]) -> None:
@@ -349,7 +360,7 @@ def test_another_environment_is_refused(digits: Built, tmp_path: Path) -> None:
 @amd64
 def test_an_older_cpu_is_refused(digits: Built, tmp_path: Path) -> None:
     """The check comes before JAX, which would die of an illegal instruction there."""
-    with pytest.raises(EnvironmentFault, match="the CPU is not of level x86-64-v3, .* it lacks avx, avx2, ") as caught:
+    with pytest.raises(EnvironmentFault, match=r"the CPU is not of level x86-64-v3, .* it lacks avx, avx2, ") as caught:
         emulated(digits, "Nehalem", digits.spec.parent / "examples/three.json", tmp_path / "out")
     assert caught.value.exit_code == 3
     assert not (tmp_path / "out").exists()
