@@ -31,6 +31,7 @@ from builder.pipeline.snapshot import Snapshot, documents, runtime_files
 from builder.plan.make import make
 from builder.plan.model import LayerPlan, Plan
 from builder.plan.sources import snapshot as read_sources
+from builder.platforms import host_platform
 from builder.progress import Progress
 from builder.spec.load import load
 from builder.spec.model import Spec
@@ -135,12 +136,20 @@ def _make_layers(plan: Plan, lock: Lock, workshop: Workshop, machine: Machine) -
             missing.append(layer)
     if missing:
         compiling = any(layer.interpreter or layer.compiler for layer in missing)
-        bring(_needed(missing, plan.tools if compiling else ()), lock, machine, workshop.store, workshop.progress)
+        tools = plan.tools if any(_emulated(layer) for layer in missing) else ()
+        bring(_needed(missing, tools), lock, machine, workshop.store, workshop.progress)
         if compiling:
             workshop.backend.check()
         for layer, result in zip(missing, _parallel(missing, workshop, machine.jobs), strict=True):
             made[layer.key()] = MadeLayer(result, cached=False)
     return made
+
+
+def _emulated(layer: LayerPlan) -> bool:
+    """Whether a layer's compiler or interpreter is not of this machine's platform."""
+    host = host_platform()
+    foreign = bool(layer.compiler) and layer.platform != host
+    return foreign or (bool(layer.interpreter) and not any(host in item.platforms for item in layer.interpreter))
 
 
 def _needed(missing: Sequence[LayerPlan], tools: Sequence[Artifact]) -> list[Artifact]:
