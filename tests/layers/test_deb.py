@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from builder.errors import EnvironmentFault, IntegrityError
 from builder.layers import spool
-from builder.layers.deb import read_deb, read_debs
+from builder.layers.deb import read_deb
 from builder.layers.entry import Entry, Kind
 
 PLAIN = folder(".") + folder("usr") + member("./usr/file", b"content", mode=0o755) + END
@@ -252,22 +252,6 @@ def test_refuses_malformed_control_files(tmp_path: Path, control: bytes) -> None
     data = ar(MEMBERS[0], ("control.tar", member("./control", control) + END), ("data.tar", PLAIN))
     with pytest.raises(IntegrityError):
         debs.read(tmp_path, data)
-
-
-def test_reads_several_at_once_in_their_order(tmp_path: Path) -> None:
-    packages = []
-    for number in range(20):
-        fields = CONTROL | {"Package": f"demo{number}"}
-        data = deb(member("./file", str(number).encode() * 1000) + END, control=fields)
-        path = tmp_path / f"{number}.deb"
-        path.write_bytes(data)
-        packages.append((path, artifact(data, fields)))
-    found = read_debs(packages, jobs=4)
-    assert [package.name for package in found] == [f"demo{number}" for number in range(20)]
-    assert [content(package.entries[0]) for package in found] == [str(n).encode() * 1000 for n in range(20)]
-    packages[7][0].write_bytes(b"")
-    with pytest.raises(IntegrityError, match="magic"):
-        read_debs(packages, jobs=4)
 
 
 def test_a_blob_that_cannot_be_read_is_the_machines_fault(tmp_path: Path) -> None:
