@@ -79,10 +79,7 @@ class LayerPlan:
 
         body: dict[str, Any] = {
             "allow_scripts": list(self.allow_scripts),
-            "artifacts": [
-                [item.kind, item.name, item.version, item.sha256, item.member.path if item.member else ""]
-                for item in self.artifacts
-            ],
+            "artifacts": [[item.kind, item.name, item.version, item.sha256, *_placed(item)] for item in self.artifacts],
             "codec": [self.codec.name, self.codec.version, self.codec.level],
             "compiler": [item.sha256 for item in self.compiler],
             "interpreter": [item.sha256 for item in self.interpreter],
@@ -106,6 +103,13 @@ class LayerPlan:
         return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
 
 
+def _placed(item: Artifact) -> list[str]:
+    """What else decides a weights layer: the file's name in the image, and what a member must hash to."""
+    if item.member:
+        return [item.member.path, item.member.sha256]
+    return [item.path] if item.kind == "weights" else []
+
+
 @dataclass(frozen=True, slots=True)
 class PlatformPlan:
     """One platform's image: its layers from the bottom up, its environment and labels."""
@@ -124,7 +128,7 @@ class Plan:
     version: str
     epoch: int
     sources: str
-    """Digest over the kernel's own files, as the lock records it."""
+    """Digest over what the lock does not name: the kernel's own files and those that kbuild ships."""
     platforms: tuple[PlatformPlan, ...]
     tools: tuple[Artifact, ...]
     annotations: Mapping[str, str]
