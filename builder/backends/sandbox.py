@@ -100,7 +100,9 @@ def command(bwrap: Path, sandbox: Sandbox) -> list[str]:
             line += ("--ro-bind", str(sandbox.root / item.name), f"/{item.name}")
         else:
             line += ("--symlink", item.link, f"/{item.name}")
-    line += ("--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108 - its own
+    # A builder that is root would hand its image the kernel's settings (core_pattern and its like) to write to.
+    line += ("--proc", "/proc", "--remount-ro", "/proc")
+    line += ("--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108 - its own
     if sandbox.topology:
         line += ("--ro-bind", "/sys", "/sys")
     if sandbox.emulator:

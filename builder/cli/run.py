@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,17 @@ def _report(result: RunResult, options: argparse.Namespace) -> None:
         item = outputs[name]
         print(f"{name} {item['dtype']} {json.dumps(item['shape'])} {item['sha256']}")
     if not options.quiet:
-        for name, text in sorted(receipt.get("preview", {}).items()):
+        for name, text in _preview(receipt):
             print(f"{name} = {text}", file=sys.stderr)
         print(f"outputs and receipt: {result.folder}", file=sys.stderr)
+
+
+def _preview(receipt: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The receipt's own summary, made fit for a terminal: it comes from inside the image."""
+    from builder.spec.findings import printable
+
+    preview = receipt.get("preview")
+    if not isinstance(preview, dict):
+        return []
+    pairs = [(str(name), text) for name, text in preview.items() if isinstance(text, str)]
+    return sorted((printable(name), "\n".join(map(printable, text.splitlines()))) for name, text in pairs)

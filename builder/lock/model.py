@@ -51,7 +51,7 @@ class Built(_Table):
     """What the lock's first build gave; later builds of the same sources must give it again."""
 
     sources: Digest
-    """Digest over the kernel's own files (code, native sources, local weights)."""
+    """Digest over the kernel's own files (code, native sources, local weights) and those that kbuild adds."""
     index: Digest
     platforms: dict[Platform, Digest]
 

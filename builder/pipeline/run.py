@@ -8,7 +8,7 @@ from pathlib import Path
 from builder.backends.roots import LayerBlob
 from builder.hosts.local import Runnable, RunResult, run
 from builder.machine import Machine
-from builder.oci.image import TITLE, Manifest, bare, load
+from builder.oci.image import TITLE, Image, Manifest, bare, load
 from builder.pipeline.attachments import lock_of
 from builder.pipeline.fetching import bring
 from builder.platforms import Platform, host_platform
@@ -45,17 +45,23 @@ def run_image(
     """
     image = load(store, digest)
     host = host_platform()
-    chosen = platform or (host if host in image.manifests else next(iter(image.manifests)))
+    chosen = platform or _natural(image, host)
     manifest = image.manifest(chosen)
     tools: tuple[Artifact, ...] = ()
     if chosen != host:
         lock = lock_of(store, image)
         tools = tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms)
         bring(tools, lock, machine, store, progress)
-    return run(store, _runnable(manifest), inputs, output, tools=tools, progress=progress)
+    return run(store, runnable(manifest), inputs, output, tools=tools, progress=progress)
 
 
-def _runnable(manifest: Manifest) -> Runnable:
+def _natural(image: Image, host: Platform) -> Platform:
+    """This machine's platform, or else the first that the image is for."""
+    return host if host in image.manifests else next(iter(image.manifests))
+
+
+def runnable(manifest: Manifest) -> Runnable:
+    """What a host needs to know of one platform's image."""
     config = manifest.image.config
     return Runnable(
         name=manifest.annotations.get(TITLE, "image"),

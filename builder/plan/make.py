@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from builder.determinism.pins import environment
@@ -53,7 +54,7 @@ def make(
         name=spec.kernel.name,
         version=spec.kernel.version,
         epoch=lock.epoch,
-        sources=sources.digest(),
+        sources=_digest(sources, runtime, documents),
         platforms=platforms,
         tools=tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms),
         annotations=labels,
@@ -77,6 +78,16 @@ def of(lock: Lock, platform: Platform, kind: str, role: str) -> tuple[Artifact, 
     return tuple(
         item for item in lock.artifact if item.kind == kind and role in item.roles and platform in item.platforms
     )
+
+
+def _digest(sources: Sources, runtime: Sequence[PlacedFile], documents: Mapping[Platform, Sequence[PlacedFile]]) -> str:
+    """`sha256:<hex>` over everything in the image that the lock does not name: the kernel's files and kbuild's own."""
+    state = hashlib.sha256(f"{sources.digest()}\n".encode())
+    placed = [("", item) for item in runtime]
+    placed += [(platform, item) for platform, items in documents.items() for item in items]
+    for platform, item in sorted(placed, key=lambda row: (row[0], row[1].path)):
+        state.update(f"{platform}\0{item.path}\0{item.sha256}\n".encode())
+    return f"sha256:{state.hexdigest()}"
 
 
 def _layers(

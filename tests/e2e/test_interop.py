@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -86,17 +87,20 @@ def test_umoci_unpacks(layout: Path, tmp_path: Path) -> None:
 
 @pytest.mark.oci_tools
 @pytest.mark.root
-def test_podman_runs_it(ours: Path, layout: Path, mounts: tuple[Path, Path], tmp_path: Path) -> None:
+def test_podman_runs_it(ours: Path, layout: Path, mounts: tuple[Path, Path]) -> None:
     source, target = mounts
-    storage = ["--root", tmp_path / "storage", "--runroot", tmp_path / "run", "--storage-driver", "vfs"]
+    place = Path(tempfile.mkdtemp(prefix="kp", dir="/var/tmp"))  # podman wants a short path
+    storage = ["--root", place / "s", "--runroot", place / "r", "--storage-driver", "vfs"]
     name = tool("podman", *storage, "pull", "-q", f"oci:{layout}:1.0.0").strip()
     try:
         tool(
-            "podman", *storage, "--runtime", "crun", "--cgroup-manager", "cgroupfs", "run", "--rm", "--network", "none",
-            "--cgroups", "disabled", "--read-only", "-v", f"{source}:/io/in:ro", "-v", f"{target}:/io/out", name,
+            "podman", *storage, "--runtime", "runc", "--cgroup-manager", "cgroupfs", "run", "--rm", "--network", "none",
+            "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--read-only",
+            "-v", f"{source}:/io/in:ro", "-v", f"{target}:/io/out", name,
         )  # fmt: skip
     finally:
         tool("podman", *storage, "rmi", "-f", name)
+        shutil.rmtree(place)
     assert_equal_bits(ours, target)
 
 

@@ -69,7 +69,7 @@ def variant(kernel: Built, folder: Path, model: str, **edits: str) -> Built:
 
 
 def runnable(image: Built) -> Runnable:
-    return running._runnable(load(Store(image.store), image.digest).manifest(host_platform()))
+    return running.runnable(load(Store(image.store), image.digest).manifest(host_platform()))
 
 
 # --- what they give
