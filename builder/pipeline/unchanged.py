@@ -25,8 +25,11 @@ def key(spec: Path, lock: Path) -> str | None:
     for line in _own_modules():
         state.update(line.encode())
     try:
-        for path in (spec, lock, *sorted(shipped("kernels").glob("runtime/**/*.py"))):
+        for path in (spec, lock):
             state.update(hash_file(path)[0].encode())
+        kernels = shipped("kernels")
+        for path in (kernels / "__init__.py", *sorted(kernels.glob("runtime/**/*.py"))):
+            state.update(f"{path.relative_to(kernels)} {hash_file(path)[0]}\n".encode())
     except OSError:
         return None
     return state.hexdigest()
