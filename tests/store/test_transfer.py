@@ -29,6 +29,11 @@ BODY = random.Random(1).randbytes(300_000)
 HASTY = Patience(connect=2, read=0.3, window=0.4, least=50_000, attempts=3, total=8, first_wait=0.01, longest_wait=2)
 
 
+def named(value: object) -> str:
+    """A parameter's name; the default for functions holds an address, which differs between processes."""
+    return getattr(value, "__name__", str(value))
+
+
 def wanted(body: bytes, name: str = "thing", path: str = "thing.deb") -> Wanted:
     return Wanted(name, "1.0", hashlib.sha256(body).hexdigest(), len(body), "debian", path)
 
@@ -439,7 +444,7 @@ def test_cuts_anywhere_with_or_without_ranges_end_well(
         (redirect("http://:/x"), FetchError, "URL"),
         (redirect("http://a b/"), FetchError, "URL"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_failures_for_good_are_one_clear_error(
     server: Server, store: Store, behaviour: Behaviour, error: type[KbuildError], says: str
@@ -457,7 +462,9 @@ def test_failures_for_good_are_one_clear_error(
     assert not store.has(wanted(BODY).sha256)
 
 
-@pytest.mark.parametrize("bad", [garbage, captive_portal, too_much, status(404), status(500), stall, not_http], ids=str)
+@pytest.mark.parametrize(
+    "bad", [garbage, captive_portal, too_much, status(404), status(500), stall, not_http], ids=named
+)
 def test_the_next_source_is_asked(server: Server, store: Store, bad: Behaviour) -> None:
     server.files = {"/bad": BODY, "/good": BODY}
     server.scripts["/bad"] = [bad]
