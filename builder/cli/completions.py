@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
@@ -16,5 +17,6 @@ def run(options: argparse.Namespace) -> int:
 
     from builder.cli.main import parser
 
-    print(shtab.complete(parser(), shell=options.shell))
+    script = shtab.complete(parser(), shell=options.shell)
+    print(json.dumps({"shell": options.shell, "script": script}) if options.json else script)
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, TextIO
 
 from builder.errors import KbuildError
@@ -24,28 +25,56 @@ def console() -> Any:
 
     wanted = colour(sys.stderr)
     return Console(
-        stderr=True, no_color=not wanted, force_terminal=wanted or None, highlight=False, soft_wrap=not wanted
+        stderr=True,
+        color_system="auto" if wanted else None,  # None: no bold or dim either
+        force_terminal=wanted or None,
+        highlight=False,
+        soft_wrap=not wanted,
     )
+
+
+STYLES = {"error": "1;31", "message": "1", "gutter": "1;34", "caret": "1;31", "hint": "36"}
+"""ANSI colours of what `builder.spec.findings` tells apart; the rest is plain."""
 
 
 def report_error(error: KbuildError, *, as_json: bool) -> None:
     """Say on stderr what is wrong and what to do; with `--json` also as an object on stdout."""
+    from builder.spec.findings import SpecErrors
+
     if as_json:
-        body = {"error": {"message": error.message, "where": error.where, "hint": error.hint, "code": error.exit_code}}
-        print(json.dumps(body, ensure_ascii=False))
-    text = error.diagnostics()
-    if text.startswith("error: "):  # a report of several findings carries its own headings
-        text = text.removeprefix("error: ")
-    red, cyan, bold, off = ("\x1b[1;31m", "\x1b[36m", "\x1b[1m", "\x1b[0m") if colour(sys.stderr) else ("",) * 4
-    lines = text.splitlines() or [""]
-    print(f"{red}error{off}: {bold}{lines[0]}{off}", file=sys.stderr)
-    for line in lines[1:]:
-        if line.startswith("hint: "):
-            print(f"{cyan}hint{off}: {line.removeprefix('hint: ')}", file=sys.stderr)
-        elif line.startswith("error: "):
-            print(f"{red}error{off}: {bold}{line.removeprefix('error: ')}{off}", file=sys.stderr)
-        else:
-            print(line, file=sys.stderr)
+        body: dict[str, Any] = {
+            "message": error.message, "where": error.where, "hint": error.hint, "code": error.exit_code,
+        }  # fmt: skip
+        if isinstance(error, SpecErrors):
+            body["findings"] = [asdict(finding) for finding in error.findings]
+        print(json.dumps({"error": body}))
+    wanted = colour(sys.stderr)
+    text = "".join(_painted(style, text) if wanted else text for style, text in _segments(error))
+    print(text, end="", file=sys.stderr)
+
+
+def _segments(error: KbuildError) -> Iterator[tuple[str, str]]:
+    """An error in pieces, each with its style; only line breaks are left of what could move a cursor."""
+    from builder.spec.findings import SpecErrors, printable, report
+
+    if isinstance(error, SpecErrors):
+        yield from report(error.findings)
+        return
+    first, *more = [printable(line) for line in error.message.splitlines()] or [""]
+    where = f"{printable(error.where)}: " if error.where else ""
+    yield "error", "error"
+    yield "message", f": {where}{first}\n"
+    yield from (("source", f"{line}\n") for line in more)
+    if error.hint:
+        yield "hint", f"hint: {printable(error.hint)}\n"
+
+
+def _painted(style: str, text: str) -> str:
+    """The text in its style, closed before every line break, so that nothing bleeds into the next line."""
+    code = STYLES.get(style)
+    if code is None:
+        return text
+    return "\n".join(f"\x1b[{code}m{line}\x1b[0m" if line.strip() else line for line in text.split("\n"))
 
 
 def human_size(size: float) -> str:

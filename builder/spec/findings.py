@@ -68,10 +68,17 @@ class SpecErrors(SpecError):
 
 def render(findings: Sequence[Finding]) -> str:
     """The report on findings, one block each, without a final newline."""
-    blocks = ["".join(segment.text for segment in segments(finding)).rstrip("\n") for finding in findings[:SHOWN]]
+    return "".join(segment.text for segment in report(findings)).rstrip("\n")
+
+
+def report(findings: Sequence[Finding]) -> Iterator[Segment]:
+    """The report on findings, in pieces; an empty line between two blocks."""
+    for number, finding in enumerate(findings[:SHOWN]):
+        if number:
+            yield Segment("source", "\n")
+        yield from segments(finding)
     if len(findings) > SHOWN:
-        blocks.append(f"and {len(findings) - SHOWN} more errors")
-    return "\n\n".join(blocks)
+        yield Segment("message", f"\nand {len(findings) - SHOWN} more errors\n")
 
 
 def segments(finding: Finding) -> Iterator[Segment]:
