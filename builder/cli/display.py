@@ -103,10 +103,10 @@ class Live:
         self._verbose = verbose
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # names may hold brackets
             BarColumn(bar_width=28),
-            TextColumn("{task.fields[amount]}", justify="right"),
-            TextColumn("[dim]{task.fields[remark]}"),
+            TextColumn("{task.fields[amount]}", justify="right", markup=False),
+            TextColumn("{task.fields[remark]}", style="dim", markup=False),
             TimeElapsedColumn(),
             console=console(),
             transient=True,
@@ -120,7 +120,9 @@ class Live:
             self._bars.console.print(text, style="dim", markup=False)
 
     def warn(self, text: str) -> None:
-        self._bars.console.print(f"[yellow]warning[/]: {text}")
+        from rich.text import Text
+
+        self._bars.console.print(Text.assemble(("warning", "yellow"), f": {text}"))
 
     def __enter__(self) -> Self:
         self._bars.start()

@@ -11,7 +11,7 @@ from pathlib import Path
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare what this verb takes."""
     verb.add_argument("digest", metavar="DIGEST", help="the digest that a build printed, or its beginning")
-    verb.add_argument("target", metavar="DIR|FILE.tar", type=Path, help="what to create; it must not exist")
+    verb.add_argument("target", metavar="DIR|FILE.tar", type=Path, help="a new or empty folder, or a file to (re)place")
     verb.add_argument("--docker", action="store_true", help="a Docker archive for `docker load`, of one platform")
     verb.add_argument(
         "--platform", choices=("linux/amd64", "linux/arm64"), help="with --docker (default: this machine's)"
