@@ -148,13 +148,6 @@ def test_both_platforms_share_what_is_equal(both: Built) -> None:
     assert first - second, "the operating system and compiled code are not"
 
 
-@pytest.mark.qemu
-@pytest.mark.slow
-def test_the_builder_on_another_cpu(small: Built, tmp_path: Path) -> None:
-    prefix = ["qemu-x86_64-static", "-cpu", "Haswell"]
-    assert rebuilt(small, tmp_path, prefix=prefix, timeout=1800) == small.digest
-
-
 def test_a_fresh_lock_of_the_same_spec_builds_too(tmp_path: Path, small: Built) -> None:
     spec = write_kernel(tmp_path / "kernel")
     outcome = kbuild(spec, env={"KBUILD_STORE": str(small.store)})
