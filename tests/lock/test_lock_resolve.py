@@ -33,6 +33,7 @@ from builder.store.blobs import Store
 DEBS = """
 base-files 13
 base-passwd 3
+libc-bin 2.41-12; Depends: libc6
 libc6 2.41-12
 libstdc++6 14.2.0-19; Depends: libc6
 python3 3.13.5-1; Depends: python3.13
@@ -133,9 +134,10 @@ def test_a_whole_lock(world: World, tmp_path: Path) -> None:
     assert datetime.fromtimestamp(lock.epoch, UTC) == datetime(2026, 9, 12, 7, 55, 41, tzinfo=UTC)
     for platform in ("linux/amd64", "linux/arm64"):
         assert chosen(lock, "image", platform) == {
-            "base-files": "13", "base-passwd": "3", "libc6": "2.41-12", "libstdc++6": "14.2.0-19",
-            "python3": "3.13.5-1", "python3.13": "3.13.5-2", "python3.13-minimal": "3.13.5-2", "tzdata": "2026a",
-            "ml-dtypes": "1.0", "net": "", "numpy": "1.0", "safetensors": "1.0", "thing": "1.0",
+            "base-files": "13", "base-passwd": "3", "libc-bin": "2.41-12", "libc6": "2.41-12",
+            "libstdc++6": "14.2.0-19", "python3": "3.13.5-1", "python3.13": "3.13.5-2",
+            "python3.13-minimal": "3.13.5-2", "tzdata": "2026a", "ml-dtypes": "1.0", "net": "", "numpy": "1.0",
+            "safetensors": "1.0", "thing": "1.0",
         }  # fmt: skip
         assert chosen(lock, "toolchain", platform) == {}
         assert chosen(lock, "tools", platform) == {"qemu-user": "1:10.0.2"}
