@@ -1,8 +1,8 @@
 """The builder itself on other CPUs: kbuild's own Python, hashing and packing under emulation give the digest.
 
 On x86-64, another CPU model is `qemu-x86_64-static -cpu MODEL python -m builder`. For arm64, kbuild runs in an arm64
-root with arm64 wheels; the sandboxes that it starts are this machine's bubblewrap, since qemu-user cannot make namespaces,
-and what runs in them is arm64 again, through binfmt_misc.
+root with arm64 wheels; the sandboxes that it starts are this machine's bubblewrap, since qemu-user cannot make
+namespaces, and what runs in them is arm64 again, through binfmt_misc.
 """
 
 from __future__ import annotations
