@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -118,13 +119,14 @@ def _bytecode(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
         "runtime": partial(_files, plan, workshop.store),
     }
     compiled = partial(bytecode, plan=plan, store=workshop.store, backend=workshop.backend, progress=workshop.progress)
-    found: dict[str, Entry] = {}
-    for name, part in parts.items():
-        entries = part()
+
+    def made(name: str) -> list[Entry]:
+        entries = parts[name]()
         known = {entry.path for entry in entries if entry.kind is not Kind.DIRECTORY}
-        for entry in compiled(name, entries):
-            if entry.path not in known:  # a package that ships its own keeps it
-                found[entry.path] = entry
+        return [entry for entry in compiled(name, entries) if entry.path not in known]  # a package's own stays
+
+    with ThreadPoolExecutor(len(parts), thread_name_prefix="bytecode") as pool:
+        found = {entry.path: entry for entries in pool.map(made, parts) for entry in entries}
     return ordered(found.values(), epoch=plan.epoch)
 
 
