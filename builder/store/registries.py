@@ -32,6 +32,9 @@ def debian_bases(
 ) -> tuple[str, ...]:
     """Base URLs of a Debian archive, best first: the machine's mirror, apt's own sources, the permanent archive.
 
+    A machine that names no security archive, as a freshly bootstrapped one, is asked for it beside its main one, where
+    most mirrors have it; what is not there costs a request, and what is there is held to its hash or signature.
+
     Args:
         registry: which archive.
         machine: holds `KBUILD_DEBIAN_MIRROR` and `KBUILD_DEBIAN_SECURITY_MIRROR`.
@@ -41,6 +44,8 @@ def debian_bases(
     own = machine.debian_mirror if registry == "debian" else machine.debian_security_mirror
     bases = [own.rstrip("/")] if own else []
     bases += apt_bases(registry, apt)
+    if registry == "debian-security" and not bases:
+        bases += [f"{base}-security" for base in debian_bases("debian", machine, None, apt=apt)]
     if snapshot is not None:
         bases += [f"{SNAPSHOT}/{registry}/{moment}" for moment in snapshot_moments(snapshot)]
     return tuple(dict.fromkeys(bases))

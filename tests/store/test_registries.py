@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import LockError
-from builder.machine import Machine
+from builder.machine import Machine, from_environment
 from builder.store.apt import apt_bases, deb822_uris, one_line_uris
 from builder.store.registries import debian_bases, join, snapshot_moments, sources
 from builder.store.transfer import Wanted
@@ -96,6 +96,14 @@ def test_apt_sources_are_taken_by_their_last_segment(apt: Path) -> None:
     )
     assert apt_bases("debian-security", apt) == ("http://security.example.org/debian-security",)
     assert apt_bases("debian", apt / "none") == ()
+
+
+def test_without_a_security_archive_the_main_ones_sibling_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "sources.list").write_text("deb http://deb.example.org/debian trixie main\n")
+    machine = from_environment({"HOME": "/home/me"})
+    bases = debian_bases("debian-security", machine, "2026-11-20T23:11:12Z", apt=tmp_path)
+    assert bases[0] == "http://deb.example.org/debian-security"
+    assert all("snapshot" in base for base in bases[1:])
 
 
 def test_bases_come_in_order_each_once(apt: Path) -> None:
