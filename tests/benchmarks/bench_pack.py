@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import io
 import os
-import resource
 import shutil
 import stat
 import subprocess
@@ -32,12 +31,18 @@ GOAL_MEMORY = 400 * 2**20
 _PACK = "import sys; sys.path.insert(0, sys.argv[1]); import bench_pack; bench_pack.pack_folder(*sys.argv[2:])"
 
 
+def peak_memory() -> int:
+    """Bytes; not ru_maxrss, which after vfork and exec still holds the peak of the process that started this one."""
+    line = next(line for line in Path("/proc/self/status").read_text("ascii").splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
 def pack_folder(folder: str, store: str, threads: str) -> None:
     """In a process of its own, so that its memory can be measured; prints seconds and peak bytes."""
     began = time.perf_counter()
     layer = pack("bench", folder_entries(Path(folder)), Store(Path(store)), codec.CODEC, threads=int(threads))
     seconds = time.perf_counter() - began
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, layer.size, layer.tar_size)
+    print(seconds, peak_memory(), layer.size, layer.tar_size)
 
 
 def folder_entries(folder: Path) -> list:
