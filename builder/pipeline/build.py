@@ -63,6 +63,7 @@ def build(
     Raises:
         KbuildError: one of its families, as each step says.
     """
+    began_with = unchanged.content(spec_path)
     taken = _snapshot(spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
     plan = make(taken.spec, taken.lock, taken.sources, taken.runtime, taken.documents)
     packages = PackageReader(store, machine.jobs)
@@ -77,7 +78,8 @@ def build(
         manifests={platform: item.digest for platform, item in image.manifests.items()},
         layers={item.platform: [made[layer.key()] for layer in item.layers] for item in plan.platforms},
     )
-    if lock == file.read(lock_path):
+    # The short way goes by the files' bytes, so they must still be those that this image was built from.
+    if began_with == unchanged.content(spec_path) and lock == file.read(lock_path):
         unchanged.remember(
             store,
             spec_path,

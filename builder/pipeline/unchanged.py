@@ -35,6 +35,14 @@ def key(spec: Path, lock: Path) -> str | None:
     return state.hexdigest()
 
 
+def content(path: Path) -> str | None:
+    """Hex SHA-256 of a file as it is now; None if it cannot be read."""
+    try:
+        return hash_file(path)[0]
+    except OSError:
+        return None
+
+
 def recall(store: Store, spec: Path, lock: Path) -> dict[str, Any] | None:
     """The record of an earlier build of exactly these files, if all that it made is still in the store."""
     name = key(spec, lock)
@@ -63,10 +71,13 @@ def remember(
     report: Mapping[str, Any],
 ) -> None:
     """Record a build: `files` are hex SHA-256 by path beside the spec, `report` is what to say next time."""
+    matched = _matching(spec.parent, patterns)
+    if not matched - {spec.name, lock.name} <= files.keys():
+        return  # a file came while the image was being built, and is not in it
     if name := key(spec, lock):
         record = {
             "patterns": list(patterns),
-            "matched": sorted(_matching(spec.parent, patterns)),
+            "matched": sorted(matched),
             "files": dict(files),
             "blobs": sorted(blobs),
             "report": dict(report),

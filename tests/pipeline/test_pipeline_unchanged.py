@@ -175,3 +175,22 @@ def test_it_needs_no_parser_and_no_validator() -> None:
     code = f"import sys, builder.pipeline.unchanged; print([name for name in {heavy} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_a_file_that_came_during_the_build_is_not_taken_for_part_of_the_image(kernel: Kernel) -> None:
+    (kernel / "late.py").write_text("late = True\n")
+    files = {"model.py": hash_file(kernel / "model.py")[0]}
+    unchanged.remember(
+        kernel.store, kernel / "spec.toml", kernel / "spec.lock", patterns=("*.py",), files=files, blobs=[kernel.blob],
+        report=REPORT | {"digest": "of an image without it"},
+    )  # fmt: skip
+    found = kernel.recall()
+    assert found is None or found["report"] == REPORT
+    (kernel / "late.py").unlink()
+    again = kernel.recall()
+    assert again is not None
+    assert again["report"] == REPORT
+
+
+def test_what_cannot_be_read_has_no_content(tmp_path: Path) -> None:
+    assert unchanged.content(tmp_path / "absent") is None
