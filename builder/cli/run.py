@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from builder.hosts.local import RunResult
+    from builder.hosts.host import RunResult
     from builder.machine import Machine
     from builder.store.blobs import Store
 

@@ -12,17 +12,17 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from builder.backends import bwrap
-from builder.backends.roots import LayerBlob, emulator, image_root
+from builder.backends.roots import emulator, image_root
 from builder.backends.sandbox import Emulator, Mount, Sandbox, command, root_names
 from builder.backends.workplace import workplace
 from builder.errors import EnvironmentFault, KbuildError, KernelError, UsageError
-from builder.platforms import Platform, host_platform
+from builder.hosts.host import Runnable, RunResult
+from builder.platforms import host_platform
 from builder.progress import Progress
 from builder.store.artifact import Artifact
 from builder.store.atomic import faults, make_folder
@@ -38,30 +38,6 @@ _SIGNALS = {
     4: "the CPU does not know an instruction that the image uses",
     9: "the process was killed: most often the machine ran out of memory",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Runnable:
-    """One platform's image, as its OCI configuration says it runs.
-
-    `digest` is the manifest's, `sha256:<hex>`, which the receipt repeats; `layers` stand bottom first.
-    """
-
-    name: str
-    platform: Platform
-    digest: str
-    layers: tuple[LayerBlob, ...]
-    entrypoint: tuple[str, ...]
-    environment: Mapping[str, str]
-    working_dir: str = "/"
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """A finished run: the folder with its results, and its receipt (docs/protocol.md, "Receipt")."""
-
-    folder: Path
-    receipt: dict[str, Any]
 
 
 def run(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.backends.roots import LayerBlob
-from builder.hosts.local import Runnable, RunResult, run
+from builder.hosts.host import Runnable, RunResult
+from builder.hosts.local import run
 from builder.machine import Machine
 from builder.oci.image import TITLE, Image, Manifest, bare, load
 from builder.pipeline.attachments import lock_of

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 from builder.backends.roots import image_root
 from builder.errors import EnvironmentFault, KernelError
-from builder.hosts.local import Runnable
+from builder.hosts.host import Runnable
 from builder.hosts.local import run as run_local
 from builder.lock import file as locks
 from builder.machine import from_environment

@@ -20,7 +20,8 @@ from small_roots import EPOCH, shell_artifact
 from builder.backends.bwrap import Ended
 from builder.backends.roots import LayerBlob
 from builder.errors import EnvironmentFault, KbuildError, KernelError, UsageError
-from builder.hosts.local import Runnable, failure, run
+from builder.hosts.host import Runnable
+from builder.hosts.local import failure, run
 from builder.layers.codec import CODEC
 from builder.layers.deb import read_deb
 from builder.layers.entry import Entry, Kind

@@ -1,0 +1,1 @@
+"""Running one image on many hosts, and comparing every bit that comes out."""
