@@ -115,8 +115,7 @@ def _reasons(spec: Spec, lock: Lock) -> Iterator[str]:
         image = [item for item in lock.artifact if "image" in item.roles and platform in item.platforms]
         yield from _unmet_packages(spec, image, platform)
         yield from _unmet_requirements(spec, image, platform)
-        if spec.native:
-            yield from _unmet_compiler(spec, lock, platform)
+        yield from _unmet_compiler(spec, lock, platform)
     yield from _unmet_weights(spec, lock, wanted & locked)
 
 

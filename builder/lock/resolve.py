@@ -138,8 +138,7 @@ def _debian(spec: Spec, universes: Mapping[str, Universe], keep: Kept, progress:
     compiler = spec.compiler
     for platform in sorted(spec.kernel.platforms):
         add("image", platform, lambda _: spec.os.packages, (*solver.IMPLICIT, *RUNTIME_PACKAGES))
-        if spec.native:
-            add("toolchain", platform, partial(toolchain_packages, compiler.name, compiler.version), solver.IMPLICIT)
+        add("toolchain", platform, partial(toolchain_packages, compiler.name, compiler.version), solver.IMPLICIT)
     for platform in sorted(NAMES):
         add("tools", platform, tools_packages, ())
     return found

@@ -108,9 +108,10 @@ def test_an_edited_lock_is_caught_though_its_spec_is_the_same(items: list[Artifa
     assert any(told in reason for reason in reasons)
 
 
-def test_a_compiler_is_only_missed_where_something_is_compiled() -> None:
+def test_a_compiler_is_missed_also_where_nothing_is_compiled() -> None:
     plain = spec(native={})
-    assert drift.fits(plain, of(plain, without("gcc-14"))) == []
+    (reason,) = drift.fits(plain, of(plain, without("gcc-14", platform=ARM64)))
+    assert reason == "gcc 14.2 is not locked for linux/arm64"
 
 
 @pytest.mark.parametrize(

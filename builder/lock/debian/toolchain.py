@@ -56,9 +56,9 @@ def toolchain_packages(name: str, version: str, universe: Universe) -> tuple[str
 
 
 def tools_packages(universe: Universe) -> tuple[str, ...]:
-    """Roots of kbuild's own tools: QEMU's user-mode emulators as static programs, which need nothing beside them.
+    """Roots of kbuild's own tools: QEMU's user-mode emulators, and the shell and utilities of BusyBox.
 
-    Resolve them with `implicit=()`.
+    All of them are static programs, which need nothing beside them: resolve them with `implicit=()`.
 
     Raises:
         ResolveError: this release has none.
@@ -66,7 +66,7 @@ def tools_packages(universe: Universe) -> tuple[str, ...]:
     for name, static in (("qemu-user", True), ("qemu-user-static", False)):
         for package in universe.versions(name):
             if (version_key(package.version) >= _STATIC_SINCE) == static:
-                return (name,)
+                return (name, "busybox-static")
     raise ResolveError(
         "there is no qemu-user with static programs",
         where=f"Debian {', '.join(universe.suites)} for {universe.architecture}",

@@ -44,7 +44,7 @@ def test_a_compiler_that_is_not_there(asked: str) -> None:
 def test_the_emulator_moved_between_releases() -> None:
     bookworm = "qemu-user 1:7.2+dfsg-7\nqemu-user-static 1:7.2+dfsg-7"
     trixie = "qemu-user 1:10.0.13+ds-0\nqemu-user-static 1:10.0.13+ds-0; Depends: qemu-user"
-    assert tools_packages(universe(bookworm)) == ("qemu-user-static",)
-    assert tools_packages(universe(trixie)) == ("qemu-user",)
+    assert tools_packages(universe(bookworm)) == ("qemu-user-static", "busybox-static")
+    assert tools_packages(universe(trixie)) == ("qemu-user", "busybox-static")
     with pytest.raises(ResolveError, match="qemu-user"):
         tools_packages(universe("a 1"))
