@@ -9,7 +9,8 @@ from pathlib import Path
 from kernels.runtime.errors import HostError
 
 TENSORS = "outputs.safetensors"
-STRINGS = "outputs.json"
+TRACE = "trace.json"
+TRACED = "trace.safetensors"
 RECEIPT = "receipt.json"
 
 
@@ -20,7 +21,7 @@ def clear(folder: Path) -> None:
         HostError: the folder is not there, or can't be written to.
     """
     try:
-        for name in (TENSORS, STRINGS, RECEIPT):
+        for name in (TENSORS, TRACE, TRACED, RECEIPT):
             (folder / name).unlink(missing_ok=True)
         probe = folder / f".{RECEIPT}"
         probe.write_bytes(b"")
@@ -33,7 +34,7 @@ def clear(folder: Path) -> None:
 
 def discard(folder: Path) -> None:
     """Remove results that a run left before it failed."""
-    for name in (TENSORS, STRINGS):
+    for name in (TENSORS, TRACE, TRACED):
         with contextlib.suppress(OSError):
             (folder / name).unlink()
 

@@ -1,4 +1,4 @@
-"""The kernel itself: its Python functions, its parameters, and one call of it."""
+"""The kernel itself: its Python functions, its parameters, and the arrays that its entry is called with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import importlib
 import importlib.metadata
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,10 @@ from typing import Any
 import numpy as np
 
 from kernels.runtime import native
+from kernels.runtime.blame import blaming
 from kernels.runtime.declared import KERNEL, WIDE, Declared
-from kernels.runtime.errors import HostError, KernelError, RunError
+from kernels.runtime.errors import HostError, KernelError
 from kernels.runtime.tensors import Array, Tensor, Text
-
-LONGEST_REASON = 4000
-"""Characters of a foreign exception's text that a message repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +46,13 @@ def load(declared: Declared, root: Path) -> Kernel:
     params: Any = {}
     if declared.load is not None:
         loader = _function(declared.load, folder)
-        with _blaming(declared.load, folder):
+        with blaming(declared.load, folder):
             params = loader(weights)
         _refuse_wide(declared, declared.load, params)
     prepare = None
     if declared.prepare is not None:
         preparer = _function(declared.prepare, folder)
-        with _blaming(declared.prepare, folder):
+        with blaming(declared.prepare, folder):
             prepare = preparer(weights)
         if not callable(prepare):
             raise KernelError(f"{declared.prepare} gave {type(prepare).__name__}, not a function of the inputs")
@@ -98,7 +94,7 @@ def arguments(kernel: Kernel, declared: Declared, inputs: Mapping[str, Tensor]) 
                 hint="name a function in kernel.prepare that encodes it",
             )
         return plain
-    with _blaming(str(declared.prepare), kernel.folder):
+    with blaming(str(declared.prepare), kernel.folder):
         made = kernel.prepare(plain)
     if not isinstance(made, Mapping) or not all(isinstance(name, str) for name in made):
         raise KernelError(f"{declared.prepare} gave {type(made).__name__}, not a dict of named arrays")
@@ -108,32 +104,6 @@ def arguments(kernel: Kernel, declared: Declared, inputs: Mapping[str, Tensor]) 
             raise KernelError(f"{declared.prepare} gave {name!r} as {array.dtype}, which JAX can't take")
     _refuse_wide(declared, str(declared.prepare), arrays)
     return arrays
-
-
-def compiled(kernel: Kernel, declared: Declared, inputs: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:
-    """Compile the entry for these inputs' shapes; calling the result runs it.
-
-    The random key is the seed's 64 bits, high half first, as a threefry2x32 key: `jax.random.key` alone would drop
-    the high half unless 64-bit types are on.
-
-    Raises:
-        KernelError: the entry can't be traced or compiled.
-    """
-    import jax  # noqa: PLC0415  # imported by `load`; here for its names
-
-    halves = np.array([declared.seed >> 32, declared.seed & 0xFFFFFFFF], np.uint32)
-    key = jax.random.wrap_key_data(jax.numpy.asarray(halves), impl="threefry2x32")
-    with _blaming(declared.entry, kernel.folder):
-        program = jax.jit(kernel.entry).lower(kernel.params, dict(inputs), key).compile()
-
-    def run() -> dict[str, Array]:
-        with _blaming(declared.entry, kernel.folder):
-            made = jax.block_until_ready(program(kernel.params, dict(inputs), key))  # type: ignore[no-untyped-call]
-            if not isinstance(made, dict) or not all(isinstance(name, str) for name in made):
-                raise KernelError(f"{declared.entry} gave {type(made).__name__}, not a dict of named arrays")
-            return {name: np.asarray(value) for name, value in made.items()}  # refuses random keys and nested trees
-
-    return run
 
 
 def _import_jax(declared: Declared) -> None:
@@ -150,7 +120,7 @@ def _import_jax(declared: Declared) -> None:
 
 def _function(reference: str, folder: Path) -> Callable[..., Any]:
     module_name, _, name = reference.partition(":")
-    with _blaming(module_name, folder):
+    with blaming(module_name, folder):
         module = importlib.import_module(module_name)
     origin = Path(getattr(module, "__file__", None) or "")
     if not origin.is_relative_to(folder):
@@ -186,33 +156,3 @@ def _refuse_wide(declared: Declared, reference: str, tree: Any) -> None:
                 f"{reference} gave {dtype} at {jax.tree_util.keystr(path)}, but 64-bit types are off",
                 hint="convert it, or declare a 64-bit input or output, which turns them on",
             )
-
-
-@contextmanager
-def _blaming(reference: str, folder: Path) -> Iterator[None]:
-    """Turn whatever the kernel's code raises into a `KernelError` that names the innermost line of its own."""
-    try:
-        yield
-    except RunError:
-        raise
-    except MemoryError as error:
-        raise HostError(f"{reference} ran out of memory", hint="raise hardware.memory to what it needs") from error
-    except (Exception, SystemExit) as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
-            raise HostError(f"{reference} ran out of memory: {_reason(error)}") from error
-        raise KernelError(f"{reference}: {_reason(error)}{_place(error, folder)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip()
-    if len(text) > LONGEST_REASON:
-        text = f"{text[:LONGEST_REASON]}…"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _place(error: BaseException, folder: Path) -> str:
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if path.is_relative_to(folder):
-            return f" ({path.relative_to(folder)}, line {frame.lineno}, in {frame.name})"
-    return ""

@@ -25,6 +25,10 @@ if TYPE_CHECKING:  # NumPy takes longer to import than all checks before it
 DONE: Final = 0
 IMAGE_VARIABLE = "KBUILD_IMAGE"
 """Whoever starts the image may state its digest here; the receipt repeats it."""
+INDEX_VARIABLE = "KBUILD_INDEX"
+"""The same for the index over all platforms that the image was taken from."""
+TRACE_REQUEST = ".trace.json"
+"""A file among the inputs by which the outside asks for a trace; it is no input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,7 @@ def run(places: Places, environ: Mapping[str, str]) -> int:
         The exit code: 0 done, 2 inputs or kernel at fault, 3 host refused. The receipt is written in every case in
         which the target can be written to.
     """
-    stated = environ.get(IMAGE_VARIABLE, "")
-    draft = Draft(stated if re.fullmatch(r"sha256:[0-9a-f]{64}", stated) else None)
+    draft = Draft(image=_stated(environ, IMAGE_VARIABLE), index=_stated(environ, INDEX_VARIABLE))
     try:
         _steps(places, environ, draft)
         folder.put(places.target / folder.RECEIPT, draft.done())
@@ -96,10 +99,15 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
         if loaded.prepare is not None:
             draft.say("prepared", describe_all(arrays))
     with _step("execute", draft, "compile"):
-        program = kernel.compiled(loaded, spec, arrays)
+        from kernels.runtime import program  # noqa: PLC0415  # JAX: see above
+
+        call = program.call(loaded, spec, arrays)
+        lowered = program.lowered(call)
+        draft.say("program", program.identity(lowered))
+        compiled = program.compiled(call, lowered)
         _require_ieee()
     with _step("execute", draft):
-        results = program()
+        results = program.run(call, compiled)
         _require_ieee()
     with _step("output", draft):
         from kernels.runtime import outputs  # noqa: PLC0415  # NumPy: see above
@@ -110,6 +118,16 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
         draft.say("outputs", describe_all(results))
         for name, array in results.items():
             draft.show(name, preview(name, array))
+    if (places.source / TRACE_REQUEST).exists():
+        with _step("output", draft, "trace"):
+            from kernels.runtime import trace  # noqa: PLC0415  # only for those who ask
+
+            draft.traced(trace.record(places.source / TRACE_REQUEST, places.target, call))
+
+
+def _stated(environ: Mapping[str, str], variable: str) -> str | None:
+    digest = environ.get(variable, "")
+    return digest if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) else None
 
 
 def _inputs(source: Path, spec: declared.Declared, bound: dict[str, int]) -> dict[str, Tensor]:

@@ -20,8 +20,9 @@ PROTOCOL = 1
 class Draft:
     """A receipt that fills while the run goes on, so that a failure at any point still leaves one."""
 
-    def __init__(self, image: str | None) -> None:
-        self._result: dict[str, Any] = {"protocol": PROTOCOL, "image": image}
+    def __init__(self, *, image: str | None, index: str | None) -> None:
+        self._result: dict[str, Any] = {"protocol": PROTOCOL, "image": image, "index": index}
+        self._beside: dict[str, Any] = {}
         self._preview: dict[str, str] = {}
         self._host: dict[str, Any] = {}
         self._microseconds: dict[str, int] = {}
@@ -46,12 +47,16 @@ class Draft:
         self._host |= facts
 
     def say(self, key: str, value: Any) -> None:
-        """Add one field to the hashed part: `versions`, `inputs`, `prepared` or `outputs`."""
+        """Add one field to the hashed part: `versions`, `inputs`, `prepared`, `program` or `outputs`."""
         self._result[key] = value
 
     def show(self, name: str, text: str) -> None:
         """Add a result as people want to see it; never hashed."""
         self._preview[name] = text
+
+    def traced(self, summary: Mapping[str, Any]) -> None:
+        """Say what a trace left beside the results; never hashed, so that a traced run compares with a plain one."""
+        self._beside["trace"] = dict(summary)
 
     def took(self, what: str, nanoseconds: int) -> None:
         """Add a duration; never hashed."""
@@ -59,7 +64,7 @@ class Draft:
 
     def done(self) -> bytes:
         """The receipt of a run that gave outputs."""
-        return self._finished({"status": "ok"}, {"preview": self._preview})
+        return self._finished({"status": "ok"}, self._beside | {"preview": self._preview})
 
     def failed(self, step: Step, fault: RunError) -> bytes:
         """The receipt of a run that ended with a fault."""

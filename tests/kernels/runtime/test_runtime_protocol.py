@@ -56,14 +56,15 @@ def fails(run, image, code, step, reason, **environ):
 def test_a_run_as_the_image_does_it(tiny, source):
     """In its own process: nothing on stdout or stderr, and all that the receipt promises."""
     save_file(FOUR, source / "x.safetensors")
-    (tiny.out / "outputs.json").write_text("left by an earlier run")
-    digest = "sha256:" + "5" * 64
-    ran = tiny.call(source, tiny.environment() | {"KBUILD_IMAGE": digest})
+    for name in ("trace.json", "trace.safetensors", "outputs.safetensors"):
+        (tiny.out / name).write_text("left by an earlier run")
+    digest, index = "sha256:" + "5" * 64, "sha256:" + "6" * 64
+    ran = tiny.call(source, tiny.environment() | {"KBUILD_IMAGE": digest, "KBUILD_INDEX": index})
     assert (ran.code, ran.stderr) == (0, "")
     assert sorted(path.name for path in tiny.out.iterdir()) == ["outputs.safetensors", "receipt.json"]
     receipt = ran.receipt
     result = receipt["result"]
-    assert result["image"] == digest
+    assert (result["image"], result["index"]) == (digest, index)
     assert result["kernel"] == {"name": "tiny", "version": "1.0.0"}
     assert result["seed"] == 42
     assert result["spec"] == "sha256:" + hashlib.sha256((tiny.folder / "spec.json").read_bytes()).hexdigest()
@@ -97,6 +98,27 @@ def test_a_second_run_is_the_same_bytes(tiny, source, run):
     second = run(tiny)[1]
     assert first["result"] == second["result"]  # whatever file the inputs came in
     assert (tiny.out / "outputs.safetensors").read_bytes() == bytes_
+
+
+def test_the_program_is_named_by_what_it_computes(tiny, source, run):
+    """Not by where its source is or how it is written: the hash of a kernel as a user would take it with JAX alone."""
+    save_file(FOUR, source / "x.safetensors")
+    code = (tiny.folder / "model.py").read_text()
+    seen = []
+    for text in (code, f"# moved down a line\n{code}", code.replace("+ jax", "- jax")):
+        (tiny.folder / "model.py").write_text(text)
+        seen.append(run(tiny)[1]["result"]["program"])
+    assert seen[0] == seen[1] != seen[2]
+    names: dict = {}
+    exec(code, names)  # noqa: S102 - this repository's own
+    lowered = jax.jit(names["shake"]).lower({}, FOUR, jax.random.key(42))
+    assert seen[0] == "sha256:" + hashlib.sha256(lowered.as_text().encode()).hexdigest()
+
+
+def test_a_digest_of_another_form_counts_as_absent(tiny, source, run):
+    save_file(FOUR, source / "x.safetensors")
+    result = run(tiny, KBUILD_IMAGE="sha256:abc", KBUILD_INDEX="latest")[1]["result"]
+    assert (result["image"], result["index"]) == (None, None)
 
 
 # --- initialise

@@ -1,0 +1,82 @@
+"""The entry as a program: traced for one call, named by a hash, compiled, run (docs/protocol.md, section 6).
+
+Lowering, compiling and running are apart, so that a trace can take the same call to pieces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from kernels.runtime.blame import blaming
+from kernels.runtime.declared import Declared
+from kernels.runtime.errors import KernelError
+from kernels.runtime.kernel import Kernel
+from kernels.runtime.tensors import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the entry: `kernel.entry(*arguments)`, where `arguments` are params, arrays and the random key."""
+
+    kernel: Kernel
+    reference: str
+    arguments: tuple[Any, dict[str, Array], jax.Array]
+
+
+def call(kernel: Kernel, declared: Declared, arrays: Mapping[str, Array]) -> Call:
+    """What the entry is called with.
+
+    The random key is the seed's 64 bits, high half first, as a threefry2x32 key: `jax.random.key` alone would drop
+    the high half unless 64-bit types are on.
+    """
+    halves = np.array([declared.seed >> 32, declared.seed & 0xFFFFFFFF], np.uint32)
+    key = jax.random.wrap_key_data(jax.numpy.asarray(halves), impl="threefry2x32")
+    return Call(kernel, declared.entry, (kernel.params, dict(arrays), key))
+
+
+def lowered(one: Call) -> jax.stages.Lowered:
+    """The entry traced for these arguments' shapes and types.
+
+    Raises:
+        KernelError: the entry can't be traced.
+    """
+    with blaming(one.reference, one.kernel.folder):
+        return jax.jit(one.kernel.entry).lower(*one.arguments)
+
+
+def identity(program: jax.stages.Lowered) -> str:
+    """`sha256:` and the hex SHA-256 of the program as StableHLO in text, without source locations.
+
+    Locations hold paths and lines; without them the text follows from the traced program and the versions of JAX.
+    """
+    return f"sha256:{hashlib.sha256(program.as_text(dialect='stablehlo', debug_info=False).encode()).hexdigest()}"
+
+
+def compiled(one: Call, program: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Machine code for this host, as the environment's pins allow.
+
+    Raises:
+        KernelError: it can't be compiled.
+    """
+    with blaming(one.reference, one.kernel.folder):
+        return program.compile()
+
+
+def run(one: Call, program: jax.stages.Compiled) -> dict[str, Array]:
+    """Call it and wait for its results.
+
+    Raises:
+        KernelError: it fails, or gives something else than a dict of named arrays.
+        HostError: there is too little memory.
+    """
+    with blaming(one.reference, one.kernel.folder):
+        made = jax.block_until_ready(program(*one.arguments))  # type: ignore[no-untyped-call]
+        if not isinstance(made, dict) or not all(isinstance(name, str) for name in made):
+            raise KernelError(f"{one.reference} gave {type(made).__name__}, not a dict of named arrays")
+        return {name: np.asarray(value) for name, value in made.items()}  # refuses random keys and nested trees
