@@ -7,8 +7,8 @@ a `.py` gives the same bytecode on every platform, so an interpreter of the buil
 What is decided here, all of it part of `builder.lock.model.FORMAT`:
 
 - Bytecode is checked against nothing at import (PEP 552, unchecked): nobody edits an image.
-- Third-party `tests` and `test` folders get none: nothing imports them in a run, and of numpy, scipy and scikit-learn
-  together they are 935 of 2066 files and 45 % of the source bytes.
+- Third-party folders of tests get none (`tests`, `internal_test_util`): nothing imports them in a run. Of numpy,
+  scipy and scikit-learn together they are 935 of 2066 files and 45 % of the source bytes, of jax 12 %.
 - RECORD does not list bytecode: it would tie a wheel's entries to the interpreter's, and pip checks no hash of them.
 """
 
@@ -28,7 +28,7 @@ from builder.layers.wheel import site_packages
 SCRIPT = Path(__file__).with_name("compile_bytecode.py")
 """The program that runs inside the action; its bytes are an input like any other."""
 
-_UNTESTED = frozenset({"tests", "test"})
+_TESTS = re.compile(r"(?:^|/)(?:[^/]+_)?tests?(?:_[^/]+)?/")
 _CACHED = re.compile(r"(?P<folder>.+)/__pycache__/(?P<stem>[^/]+)\.cpython-\d+\.pyc")
 _MOST_OUTPUT = 4 << 30
 
@@ -54,7 +54,7 @@ def python_sources(entries: Iterable[Entry], *, python: str) -> list[Entry]:
             and PurePosixPath(entry.path).stem.isidentifier()
             and (
                 entry.path.startswith(folders)
-                or (entry.path.startswith(site) and _UNTESTED.isdisjoint(entry.path.split("/")))
+                or (entry.path.startswith(site) and not _TESTS.search(entry.path.removeprefix(site)))
             )
         ),
         epoch=0,

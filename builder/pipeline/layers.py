@@ -17,7 +17,7 @@ from builder.layers.pack import pack
 from builder.layers.packages import PackageReader
 from builder.layers.root import root_entries
 from builder.layers.tree import file_entries
-from builder.layers.wheel import merge, wheel_entries
+from builder.layers.wheel import merge
 from builder.layers.zip import Archive
 from builder.pipeline.compile import bytecode, native
 from builder.plan.model import LayerKind, LayerPlan
@@ -100,12 +100,7 @@ def _base(plan: LayerPlan, debs: Sequence[Artifact], workshop: Workshop) -> list
 
 
 def _wheels(plan: LayerPlan, wheels: Iterable[Artifact], workshop: Workshop) -> list[Entry]:
-    trees = [
-        wheel_entries(
-            workshop.store.verified(item.sha256, item.size), item, python=plan.python, epoch=plan.epoch
-        )
-        for item in wheels
-    ]  # fmt: skip
+    trees = [workshop.packages.wheel(item, python=plan.python, epoch=plan.epoch) for item in wheels]
     return ordered(merge(*trees), epoch=plan.epoch)
 
 
