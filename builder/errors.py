@@ -71,6 +71,10 @@ class EnvironmentFault(KbuildError):
     exit_code = 3
 
 
+class TimedOut(EnvironmentFault):
+    """A run was not done in the time that it had; all of its processes are gone."""
+
+
 class FetchError(EnvironmentFault):
     """No source delivered an artifact."""
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.backends.inherited import ORDINARY, Inherited, passed_on, under
+from builder.backends.limit import ENDLESS, Limit
 from builder.errors import EnvironmentFault
 
 _TAIL = 64 << 10
@@ -119,7 +121,13 @@ def refusal(said: str, around: Surroundings) -> EnvironmentFault:
     )
 
 
-def execute(line: Sequence[str], *, watch: Callable[[bytes], object] = lambda _: None) -> Ended:
+def execute(
+    line: Sequence[str],
+    *,
+    watch: Callable[[bytes], object] = lambda _: None,
+    inherited: Inherited = ORDINARY,
+    limit: Limit = ENDLESS,
+) -> Ended:
     """Run a bubblewrap command line to its end; an exception on the way kills the sandbox.
 
     bubblewrap dies with the thread that started it, and its processes with it, so a killed kbuild leaves none behind.
@@ -127,27 +135,31 @@ def execute(line: Sequence[str], *, watch: Callable[[bytes], object] = lambda _:
     Args:
         line: from `builder.backends.sandbox.command`.
         watch: gets everything that the command prints, as it comes.
+        inherited: what the sandbox's processes get from whoever starts them.
+        limit: when to end it from outside.
 
     Raises:
+        TimedOut: the limit came before its end.
         EnvironmentFault: the sandbox could not be set up, so the command never ran.
     """
     reader, writer = os.pipe()
     try:
         try:
-            process = subprocess.Popen(
-                [line[0], "--json-status-fd", str(writer), *line[1:]],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={},
-                umask=0o022,
-                pass_fds=(writer,),
-            )
+            with passed_on(inherited):
+                process = subprocess.Popen(
+                    [*under(inherited), line[0], "--json-status-fd", str(writer), *line[1:]],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=dict(inherited.environment),
+                    umask=inherited.umask,
+                    pass_fds=(writer,),
+                )
         except OSError as error:
             raise EnvironmentFault(f"bubblewrap does not start: {error.strerror}", where=line[0]) from error
         finally:
             os.close(writer)
-        output = _drain(process, watch)
+        output = _drain(process, watch, limit)
         with os.fdopen(os.dup(reader), "rb") as stream:
             status = _status(stream.read())
     finally:
@@ -161,20 +173,20 @@ def execute(line: Sequence[str], *, watch: Callable[[bytes], object] = lambda _:
     return Ended(status, text)
 
 
-def _drain(process: subprocess.Popen[bytes], watch: Callable[[bytes], object]) -> bytes:
+def _drain(process: subprocess.Popen[bytes], watch: Callable[[bytes], object], limit: Limit) -> bytes:
     """Read all output and wait for the end; returns the last of it."""
     kept: deque[bytes] = deque()
     size = 0
     with process:
         try:
             assert process.stdout is not None  # noqa: S101 - it was asked for
-            while chunk := os.read(process.stdout.fileno(), _TAIL):
+            for chunk in limit.chunks(process.stdout.fileno(), _TAIL):
                 watch(chunk)
                 kept.append(chunk)
                 size += len(chunk)
                 while size - len(kept[0]) >= _TAIL:
                     size -= len(kept.popleft())
-            process.wait()
+            limit.wait(process)
         except BaseException:
             process.kill()
             raise

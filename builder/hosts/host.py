@@ -13,22 +13,18 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from builder.backends.roots import LayerBlob
-from builder.errors import EnvironmentFault
 from builder.platforms import Platform
 from builder.progress import Progress
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class TimedOut(EnvironmentFault):
-    """A run was not done in the time that it had; all of its processes are gone."""
-
-
 @dataclass(frozen=True, slots=True)
 class Runnable:
     """One platform's image, as its OCI configuration says it runs.
 
-    `digest` is the manifest's, `sha256:<hex>`, which the receipt repeats; `layers` stand bottom first.
+    `digest` is the manifest's and `index` that of the index it was found by, both `sha256:<hex>`, which the receipt
+    repeats; `layers` stand bottom first.
     """
 
     name: str
@@ -38,6 +34,12 @@ class Runnable:
     entrypoint: tuple[str, ...]
     environment: Mapping[str, str]
     working_dir: str = "/"
+    index: str | None = None
+
+    def stated(self) -> dict[str, str]:
+        """The image's environment, and what whoever starts it says of it (docs/protocol.md, section 1)."""
+        index = {"KBUILD_INDEX": self.index} if self.index else {}
+        return {**self.environment, "KBUILD_IMAGE": self.digest, **index}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,15 @@ class Conditions:
 
     def described(self) -> dict[str, Any]:
         """What is out of the ordinary, as plain JSON data; the same conditions give the same data."""
-        plain = Conditions()
         found: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            if value != getattr(plain, name):
+            if value != getattr(PLAIN, name):
                 found[name] = _plain(value)
         return found
+
+
+PLAIN = Conditions()
 
 
 class Host(Protocol):
@@ -94,8 +98,16 @@ class Host(Protocol):
         """What people call it; unique among the hosts of one comparison."""
 
     @property
+    def kind(self) -> str:
+        """Which sort of host it is, as `hosts.toml` calls it."""
+
+    @property
     def platform(self) -> Platform:
-        """Of the images that it runs."""
+        """Of the images that it runs.
+
+        Raises:
+            EnvironmentFault: it cannot be reached.
+        """
 
     def identity(self) -> Mapping[str, Any]:
         """What makes it the machine that it is, as JSON data: a finished run is remembered under it.
@@ -133,6 +145,9 @@ class Host(Protocol):
             EnvironmentFault: this host cannot run it, or refuses to.
             KbuildError: the runtime has a bug.
         """
+
+    def close(self) -> None:
+        """Let go of the host; a run that is still going, in another thread, is ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,43 +1,83 @@
-"""Running an image once on this machine, in a sandbox, by the execution protocol (docs/protocol.md).
-
-What comes out is as untrusted as any code's output: only the protocol's files are taken, only regular ones, and the
-receipt is held to its form before anyone relies on it.
-"""
+"""Running an image on this machine, in a sandbox, by the execution protocol (docs/protocol.md)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
-import stat
-from collections.abc import Callable, Mapping, Sequence
-from io import BufferedReader
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from builder.backends import bwrap
+from builder.backends.inherited import Inherited
+from builder.backends.limit import ENDLESS, Limit
 from builder.backends.roots import emulator, image_root
 from builder.backends.sandbox import Emulator, Mount, Sandbox, command, root_names
 from builder.backends.workplace import workplace
-from builder.errors import EnvironmentFault, KbuildError, KernelError, UsageError
-from builder.hosts.host import Runnable, RunResult
-from builder.platforms import host_platform
+from builder.errors import EnvironmentFault, KbuildError, KernelError
+from builder.hosts.exchange import RECEIPT, deliver, given, keep, opened
+from builder.hosts.facts import this_machine
+from builder.hosts.host import NOTHING, PLAIN, Conditions, Runnable, RunResult
+from builder.platforms import Platform, host_platform
 from builder.progress import Progress
 from builder.store.artifact import Artifact
-from builder.store.atomic import faults, make_folder
 from builder.store.blobs import Store
 
-RECEIPT = "receipt.json"
-RESULTS = ("outputs.safetensors", "outputs.json", RECEIPT)
-"""The files of a run, the receipt last: where it is, the others are whole."""
-
-_KIND = "runs"
 _MOST_RECEIPT = 16 << 20
 _SIGNALS = {
     4: "the CPU does not know an instruction that the image uses",
     9: "the process was killed: most often the machine ran out of memory",
 }
+
+_BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in range(1000000):\n        pass"
+"""A program that uses one core until whoever started it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """This machine, with or without an emulated CPU: what `kind` and the other fields say of it.
+
+    `tools` are the lock's; an emulator is taken from there and from nowhere else.
+    """
+
+    name: str
+    store: Store
+    kind: str = "local"
+    platform: Platform = field(default_factory=host_platform)
+    tools: Sequence[Artifact] = ()
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def identity(self) -> Mapping[str, Any]:
+        """The CPU, the kernel and the cores, and the emulators that the lock names."""
+        emulators = sorted(item.sha256 for item in self.tools if item.name.startswith("qemu-user"))
+        return {**this_machine(), **({"emulators": emulators} if self.kind == "qemu" else {})}
+
+    def run(
+        self,
+        image: Runnable,
+        inputs: Sequence[Path],
+        output: Path,
+        *,
+        conditions: Conditions,
+        requests: Mapping[str, bytes] = NOTHING,
+        timeout: float,
+        progress: Progress,
+    ) -> RunResult:
+        """Run an image once; see `builder.hosts.host.Host`."""
+        return run(
+            self.store, image, inputs, output, tools=self.tools, conditions=conditions, requests=requests,
+            limit=Limit(timeout, self._stop), progress=progress,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._stop.set()
 
 
 def run(
@@ -47,7 +87,9 @@ def run(
     output: Path | None,
     *,
     tools: Sequence[Artifact] = (),
-    cpu: str | None = None,
+    conditions: Conditions = PLAIN,
+    requests: Mapping[str, bytes] = NOTHING,
+    limit: Limit = ENDLESS,
     progress: Progress,
 ) -> RunResult:
     """Run an image once.
@@ -56,20 +98,24 @@ def run(
         store: has the image's layers and the tools.
         image: what to run.
         inputs: files for `/io/in`.
-        output: folder for the results, made if it is missing; a folder of the store if None.
+        output: folder for the results, made if it is missing; a folder of the store if None. A failed run leaves its
+            receipt, if it names one.
         tools: the lock's tools; needed where the image is for another platform, or a CPU is asked for.
-        cpu: the QEMU CPU model to run on instead of this machine's CPU.
+        conditions: what to put the run under.
+        requests: more files for `/io/in`, by names that begin with a dot.
+        limit: when to end it from outside.
         progress: sees what the image prints as details.
 
     Raises:
         UsageError: an input is no file.
+        TimedOut: the limit came before its end.
         KernelError: the kernel or its inputs are at fault, by the runtime's own words.
         EnvironmentFault: this machine cannot run it.
         KbuildError: the runtime has a bug.
     """
     runner = None
-    if cpu or image.platform != host_platform():
-        runner = Emulator(emulator(store, tools, host=host_platform(), guest=image.platform), cpu)
+    if conditions.cpu or image.platform != host_platform():
+        runner = Emulator(emulator(store, tools, host=host_platform(), guest=image.platform), conditions.cpu)
     program = bwrap.program()
     root = image_root(store, image.layers)
     with workplace(store) as place:
@@ -77,28 +123,85 @@ def run(
         results.mkdir()
         results.chmod(0o755)
         mounts = [Mount(results, "/io/out", writable=True)]
-        if inputs:
-            mounts.append(Mount(_copied(inputs, place / "in"), "/io/in"))
+        if inputs or requests:
+            mounts.append(Mount(given(inputs, requests, place / "in"), "/io/in"))
         sandbox = Sandbox(
             root=root,
             names=root_names(root),
             argv=image.entrypoint,
-            env={**image.environment, "KBUILD_IMAGE": image.digest},
+            env={**surplus(conditions), **image.stated(), **conditions.environment},
             mounts=tuple(mounts),
             cwd=image.working_dir,
             topology=True,
             emulator=runner,
         )
-        with progress.step(f"run {image.name}") as step:
+        with progress.step(f"run {image.name}") as step, busy(conditions.load):
             if runner:
-                step.note(f"emulated{f' {cpu}' if cpu else ''}")
-            ended = bwrap.execute(command(program, sandbox), watch=_lines(progress.detail))
-        receipt = _receipt(results)
-        if ended.status != 0:
-            raise failure(image.name, ended, receipt)
-        if receipt is None or receipt["result"].get("status") != "ok":
-            raise KernelError("the image ended well but left no receipt that says so", where=image.name)
-        return RunResult(_delivered(store, results, output), receipt)
+                step.note(f"emulated{f' {conditions.cpu}' if conditions.cpu else ''}")
+            ended = bwrap.execute(
+                command(program, sandbox), watch=_lines(progress.detail), inherited=inherited(conditions), limit=limit
+            )
+        return _taken(store, image, ended, results, output)
+
+
+def _taken(store: Store, image: Runnable, ended: bwrap.Ended, results: Path, output: Path | None) -> RunResult:
+    """Take over the results of a run that ended, whichever way."""
+    receipt = _receipt(results)
+    if ended.status != 0:
+        if output is not None and receipt is not None:
+            deliver(results, output, (RECEIPT,))
+        raise failure(image.name, ended, receipt)
+    if receipt is None or receipt["result"].get("status") != "ok":
+        raise KernelError("the image ended well but left no receipt that says so", where=image.name)
+    return RunResult(keep(store, results) if output is None else deliver(results, output), receipt)
+
+
+def inherited(conditions: Conditions) -> Inherited:
+    """What a run's processes are to inherit.
+
+    Raises:
+        EnvironmentFault: this machine has not that many cores.
+    """
+    return Inherited(
+        environment=conditions.starter,
+        umask=conditions.umask,
+        cores=_cores(conditions.cores, sorted(os.sched_getaffinity(0))),
+        randomised=conditions.randomised,
+        data=conditions.memory,
+    )
+
+
+def surplus(conditions: Conditions) -> dict[str, str]:
+    """Variables that nothing reads, and that move what comes after them in memory.
+
+    The kernel puts the environment at the top of the stack; Python copies it to the heap, and a copy of more than 512
+    bytes (the most that its own allocator serves) comes out of malloc's.
+    """
+    return {"KBUILD_SHIFT": "x" * conditions.shift} if conditions.shift else {}
+
+
+@contextmanager
+def busy(threads: int) -> Iterator[None]:
+    """Keep this many cores busy."""
+    line = [sys.executable, "-I", "-S", "-c", _BUSY, str(os.getpid())]
+    started = [subprocess.Popen(line, stdin=subprocess.DEVNULL) for _ in range(threads)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+        for process in started:
+            process.wait()
+
+
+def _cores(wanted: int | tuple[int, ...] | None, usable: Sequence[int]) -> frozenset[int] | None:
+    if wanted is None:
+        return None
+    if isinstance(wanted, int):
+        if wanted > len(usable):
+            raise EnvironmentFault(f"{wanted} cores are asked for, and this process may use {len(usable)}")
+        return frozenset(usable[:wanted])
+    return frozenset(wanted)
 
 
 def failure(name: str, ended: bwrap.Ended, receipt: Mapping[str, Any] | None) -> KbuildError:
@@ -126,28 +229,9 @@ def failure(name: str, ended: bwrap.Ended, receipt: Mapping[str, Any] | None) ->
     return KernelError(f"the runtime {how}{said}", where=name)
 
 
-def _copied(inputs: Sequence[Path], folder: Path) -> Path:
-    """Copies of the inputs, which nobody changes while the image reads them, under names of their own."""
-    folder.mkdir()
-    folder.chmod(0o755)
-    for index, path in enumerate(inputs):
-        target = folder / path.name
-        if target.exists():
-            target = folder / f"{index}-{path.name}"
-        try:
-            if not path.is_file():
-                raise UsageError("no such file" if not path.exists() else "not a file", where=str(path))
-            with path.open("rb") as source, target.open("xb") as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
-        except PermissionError as error:
-            raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
-        target.chmod(0o644)
-    return folder
-
-
 def _receipt(results: Path) -> dict[str, Any] | None:
     """The receipt, if there is one of the right form."""
-    source = _opened(results / RECEIPT)
+    source = opened(results / RECEIPT)
     if source is None:
         return None
     with source:
@@ -175,46 +259,6 @@ def _well_formed(receipt: Any) -> bool:
         return bool(receipt.get("sha256") == hashlib.sha256(rfc8785.dumps(result)).hexdigest())
     except (rfc8785.CanonicalizationError, RecursionError):
         return False
-
-
-def _opened(path: Path) -> BufferedReader | None:
-    """A regular file that an image left, never what a link of it leads to."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        return None
-    return os.fdopen(handle, "rb")
-
-
-def _delivered(store: Store, results: Path, output: Path | None) -> Path:
-    """Put the results where they are wanted, each file as a whole."""
-    if output is None:
-        state = hashlib.sha256()
-        for name in RESULTS:
-            if source := _opened(results / name):
-                with source:
-                    state.update(f"{name}\0{hashlib.file_digest(source, 'sha256').hexdigest()}\n".encode())
-        return store.directory(_KIND, state.hexdigest(), lambda folder: _put(results, folder))
-    with faults(output):
-        make_folder(output)
-        _put(results, output)
-    return output
-
-
-def _put(results: Path, folder: Path) -> None:
-    for name in reversed(RESULTS):
-        (folder / name).unlink(missing_ok=True)
-    for name in RESULTS:
-        source = _opened(results / name)
-        if source is None:
-            continue
-        part = folder / f".{name}.part"
-        with source, part.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        part.replace(folder / name)
 
 
 def _lines(tell: Callable[[str], object]) -> Callable[[bytes], None]:

@@ -98,23 +98,23 @@ class TestRuns:
         assert (result.folder / "outputs.safetensors").read_text() == "kept\n"
 
     def test_an_earlier_runs_results_do_not_survive(self, start, tmp_path):
-        start(f"echo a > /io/out/outputs.safetensors; echo b > /io/out/outputs.json; {OK}", output=tmp_path)
+        start(f"echo a > /io/out/outputs.safetensors; echo b > /io/out/trace.json; {OK}", output=tmp_path)
         (tmp_path / "mine.txt").write_text("mine")
         start(f"echo c > /io/out/outputs.safetensors; {OK}", output=tmp_path)
         assert (tmp_path / "outputs.safetensors").read_text() == "c\n"
-        assert not (tmp_path / "outputs.json").exists()
+        assert not (tmp_path / "trace.json").exists()
         assert (tmp_path / "mine.txt").read_text() == "mine"
 
     def test_the_world_inside(self, start, monkeypatch):
         monkeypatch.setenv("LEAK", "yes")
         script = f"""
-            export -p > /io/out/outputs.json
+            export -p > /io/out/trace.json
             [ -e /sys/devices/system/cpu ] && (echo x > /tmp/x) && [ ! -e /root ] || exit 5
             for file in /x /usr/x /opt/x /sys/x /io/x; do (echo x > $file) 2>/dev/null && exit 6; done
             {OK}
         """
         result = start(script)
-        lines = (result.folder / "outputs.json").read_text().splitlines()
+        lines = (result.folder / "trace.json").read_text().splitlines()
         assert lines == [
             f"export KBUILD_IMAGE='sha256:{'a' * 64}'", "export PATH='/usr/bin'", "export PIN='1'", "export PWD='/'",
         ]  # fmt: skip
@@ -143,11 +143,14 @@ class TestRuns:
         error = {"step": "input", "exit": status, "message": "x has 3 dimensions", "hint": "give it two"}
         text = receipt({"status": "error", "error": error})
         with pytest.raises(kind) as caught:
-            start(f"printf '%s' '{text}' > /io/out/receipt.json; exit {status}", output=tmp_path / "out")
+            start(
+                f"echo x > /io/out/outputs.safetensors; printf '%s' '{text}' > /io/out/receipt.json; exit {status}",
+                output=tmp_path / "out",
+            )
         assert type(caught.value) is kind
         assert caught.value.exit_code == code
         assert caught.value.diagnostics() == "demo, input: x has 3 dimensions\nhint: give it two"
-        assert not (tmp_path / "out").exists()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["receipt.json"]
 
     def test_a_failure_without_a_receipt_shows_what_was_printed(self, start):
         with pytest.raises(KbuildError, match="Traceback of some kind") as caught:
