@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from builder.spec import flags
+from builder.spec import features, flags
 
 Loc = tuple[str | int, ...]
 
@@ -47,7 +47,15 @@ def problems(data: Mapping[str, object]) -> list[Problem]:
     Args:
         data: the spec as parsed, valid or not, by alias.
     """
-    return [*_duplicates(data), *_projects(data), *_fast_math(data), *_xla(data), *_strings(data), *_results(data)]
+    return [
+        *_duplicates(data),
+        *_projects(data),
+        *_fast_math(data),
+        *_xla(data),
+        *_features(data),
+        *_strings(data),
+        *_results(data),
+    ]
 
 
 def _table(data: object, key: str) -> Mapping[str, object]:
@@ -67,6 +75,9 @@ def _duplicates(data: Mapping[str, object]) -> Iterator[Problem]:
     for name in _table(data, "native"):
         table = _table(_table(data, "native"), name)
         arrays += [(("native", name, key), _strings_of(table, key)) for key in ("sources", "headers")]
+    for key in ("features", "without"):
+        table = _table(_table(data, "hardware"), key)
+        arrays += [(("hardware", key, name), _strings_of(table, name)) for name in ("amd64", "arm64")]
     for loc, values in arrays:
         seen: set[str] = set()
         for index, value in values:
@@ -129,6 +140,22 @@ def _xla(data: Mapping[str, object]) -> Iterator[Problem]:
         refusal = flags.xla(name, value)
         if refusal:
             yield Problem(("xla", "flags", name), refusal.message, refusal.hint)
+
+
+def _features(data: Mapping[str, object]) -> Iterator[Problem]:
+    """No CPU both has and lacks a feature."""
+    hardware = _table(data, "hardware")
+    for name, default in (("amd64", "x86-64-v3"), ("arm64", "armv8-a")):
+        level = _table(hardware, "cpu").get(name, default)
+        needed = {feature for _, feature in _strings_of(_table(hardware, "features"), name)}
+        for index, feature in _strings_of(_table(hardware, "without"), name):
+            if feature in needed:
+                why, hint = f"features needs {feature!r}, so no CPU could do", "take it out of one of the two arrays"
+            elif isinstance(level, str) and feature in features.LEVELS.get(level, ()):
+                why, hint = f"every CPU of level {level} has {feature!r}", f"lower hardware.cpu.{name}, or take it out"
+            else:
+                continue
+            yield Problem(("hardware", "without", name, index), why, hint)
 
 
 def _strings(data: Mapping[str, object]) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ than one value are in `builder.spec.across`, those that look at files in `builde
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -23,7 +25,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from builder.platforms import Platform
-from builder.spec import across, checks, flags, sources
+from builder.spec import across, checks, features, flags, sources
 from builder.spec.refusal import Refusal, shown
 
 EXACT: Final = 2**53 - 1
@@ -75,6 +77,12 @@ def _checked(check: Any) -> AfterValidator:
 
 _UNIQUE = Field(json_schema_extra={"uniqueItems": True})
 """For the schema; `builder.spec.across` checks it, so that the finding is at the second of the two."""
+
+
+def _one_of(names: Iterable[str]) -> Any:
+    """For the schema: the names that an array of distinct ones may hold."""
+    known: list[JsonValue] = [*sorted(names)]
+    return Field(json_schema_extra={"items": {"type": "string", "enum": known}, "uniqueItems": True})
 
 
 def _one_of_kinds(says: str, hint: str) -> WrapValidator:
@@ -215,11 +223,28 @@ class CpuTable(_Table):
     """Version of the Arm architecture."""
 
 
+def _nothing(table: FeaturesTable) -> bool:
+    return not (table.amd64 or table.arm64)
+
+
+class FeaturesTable(_Table):
+    """Single features of a CPU, by architecture."""
+
+    amd64: Annotated[tuple[Annotated[str, _checked(features.amd64)], ...], _one_of(features.AMD64)] = ()
+    """Of x86-64 CPUs, such as `avx512vnni`."""
+    arm64: Annotated[tuple[Annotated[str, _checked(features.arm64)], ...], _one_of(features.ARM64)] = ()
+    """Of 64-bit Arm CPUs, such as `sve`."""
+
+
 class HardwareTable(_Table):
     """What a node must have."""
 
     cpu: CpuTable = CpuTable()
     """The CPU, by architecture."""
+    features: Annotated[FeaturesTable, Field(exclude_if=_nothing)] = FeaturesTable()
+    """What the CPU must have beyond its level."""
+    without: Annotated[FeaturesTable, Field(exclude_if=_nothing)] = FeaturesTable()
+    """What the CPU must not have, for code that chooses its way by it: a node that has it is refused."""
     memory: Size = "1GiB"
     """Memory that a run may use: a whole number of KiB, MiB, GiB or TiB."""
     accelerator: Literal["none"] = "none"

@@ -1,9 +1,10 @@
-"""Whether this host may run this kernel: what the spec asks for, compared with what was observed."""
+"""Whether this host may run this kernel: what it needs, compared with what was found, one line per requirement."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kernels.runtime import environment
 from kernels.runtime.declared import Declared
@@ -31,6 +32,24 @@ LEVELS = {
     "armv9-a": _A9,
 }
 
+_OTHER_CPU = "run it on a newer CPU, or declare a lower hardware.cpu and build again"
+_ENVIRONMENT = "start the image with the environment that its own configuration sets"
+_MODE = "start the image from a process that leaves the floating-point mode alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One thing that a kernel asks of a host: what it needs, what was found, and what to do if that is not enough."""
+
+    name: str
+    needed: str
+    found: str
+    met: bool
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: needs {self.needed}, found {self.found}: {self.remedy}"
+
 
 def admit(declared: Declared, host: Host, pinned: Mapping[str, str], environ: Mapping[str, str]) -> None:
     """Let a host in.
@@ -42,29 +61,82 @@ def admit(declared: Declared, host: Host, pinned: Mapping[str, str], environ: Ma
         environ: the environment that there is.
 
     Raises:
-        HostError: it may not run the kernel; the message names every reason.
+        HostError: it may not run the kernel; the message has a line for each requirement that is not met.
     """
-    lacking, altered = problems(declared, host), environment.problems(pinned, environ)
-    if lacking or altered:
-        hint = "start the image with the environment that its own configuration sets" if altered else None
-        raise HostError("; ".join(lacking + altered), hint=hint)
+    every = [*machine(declared, host), *variables(pinned, environ)]
+    if unmet := [item for item in every if not item.met]:
+        lines = "".join(f"\n  {item}" for item in unmet)
+        raise HostError(f"this host may not run the kernel{lines}", unmet=unmet)
 
 
-def problems(declared: Declared, host: Host) -> list[str]:
-    """One sentence per reason to refuse a machine, whatever the environment."""
-    found: list[str] = []
-    level = declared.cpu.get(host.platform.removeprefix("linux/"))
-    if level is None or level not in LEVELS:
-        found.append(f"there is no image of this kernel for {host.platform}")
-    elif missing := sorted(LEVELS[level] - host.features):
-        found.append(f"the CPU is not of level {level}, which this kernel needs: it lacks {', '.join(missing)}")
-    if host.memory < declared.memory:
-        found.append(f"the kernel needs {declared.memory} bytes of memory and this host gives {host.memory}")
-    if not host.nearest:
-        found.append("floating-point results are not rounded to nearest")
-    if not host.denormals:
-        found.append("the CPU is set to flush subnormal numbers to zero")
-    return found
+def machine(declared: Declared, host: Host) -> list[Requirement]:
+    """What the kernel asks of a machine, whatever the environment."""
+    architecture = host.platform.removeprefix("linux/")
+    level = declared.cpu.get(architecture)
+    known = level is not None and level in LEVELS
+    found = [
+        Requirement(
+            "architecture",
+            " or ".join(sorted(declared.cpu)),
+            architecture,
+            known,
+            "run it on a machine of that architecture",
+        )
+    ]
+    if known and level is not None:
+        missing = sorted(LEVELS[level] - host.features)
+        says = f"a CPU without {', '.join(missing)}" if missing else level
+        found.append(Requirement("CPU level", level, says, not missing, _OTHER_CPU))
+    found += [
+        Requirement(
+            f"CPU feature {name}",
+            "it",
+            _having(name in host.features),
+            name in host.features,
+            "run it on a CPU with it",
+        )
+        for name in declared.features.get(architecture, ())
+    ]
+    found += [
+        Requirement(
+            f"CPU feature {name}",
+            "a CPU without it",
+            _having(name in host.features),
+            name not in host.features,
+            "run it on a CPU without it",
+        )
+        for name in declared.without.get(architecture, ())
+    ]
+    return [
+        *found,
+        Requirement(
+            "memory",
+            f"{declared.memory} bytes",
+            f"{host.memory} bytes",
+            host.memory >= declared.memory,
+            "give it more: the machine's memory or the limit of the container or process is too small",
+        ),
+        Requirement("rounding", "to nearest", "to nearest" if host.nearest else "another mode", host.nearest, _MODE),
+        Requirement(
+            "subnormal numbers", "kept", "kept" if host.denormals else "flushed to zero", host.denormals, _MODE
+        ),
+    ]
+
+
+def variables(pinned: Mapping[str, str], environ: Mapping[str, str]) -> list[Requirement]:
+    """What the image asks of the environment: each variable that is pinned, and none that leaked in."""
+    found = [
+        Requirement(
+            f"variable {name}",
+            repr(value),
+            repr(environ[name]) if name in environ else "none",
+            environ.get(name) == value,
+            _ENVIRONMENT,
+        )
+        for name, value in pinned.items()
+    ]
+    leaks = environment.leaked(pinned, environ)
+    return [*found, *(Requirement(f"variable {name}", "none", "one", False, _ENVIRONMENT) for name in leaks)]
 
 
 def require_modules() -> None:
@@ -76,3 +148,7 @@ def require_modules() -> None:
     if absent := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         names = " and ".join(absent)
         raise KernelError(f"the image has no {names}", hint=f"name {names} in the spec's python.requirements")
+
+
+def _having(has: bool) -> str:  # noqa: FBT001
+    return "a CPU with it" if has else "a CPU without it"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Declared:
     threads: int
     seed: int
     cpu: Mapping[str, str]
+    features: Mapping[str, Sequence[str]]
+    without: Mapping[str, Sequence[str]]
     memory: int
     weights: tuple[str, ...]
     inputs: Mapping[str, Table]
@@ -82,10 +84,12 @@ def parse(data: bytes) -> Declared:
     spec: dict[str, Any] = json.loads(data)
     if spec["schema"] != 1:
         raise ValueError(f"schema {spec['schema']}")
-    kernel, determinism = spec["kernel"], spec["determinism"]
-    size = re.fullmatch(r"([0-9]+)(KiB|MiB|GiB|TiB)", spec["hardware"]["memory"])
+    kernel, determinism, hardware = spec["kernel"], spec["determinism"], spec["hardware"]
+    size = re.fullmatch(r"([0-9]+)(KiB|MiB|GiB|TiB)", hardware["memory"])
     if size is None:
-        raise ValueError(f"memory {spec['hardware']['memory']!r}")
+        raise ValueError(f"memory {hardware['memory']!r}")
+    if hardware["accelerator"] != "none":
+        raise ValueError(f"accelerator {hardware['accelerator']!r}")
     return Declared(
         identity=hashlib.sha256(data).hexdigest(),
         name=kernel["name"],
@@ -97,7 +101,9 @@ def parse(data: bytes) -> Declared:
         profile=determinism["profile"],
         threads=determinism["threads"],
         seed=determinism["seed"],
-        cpu=dict(spec["hardware"]["cpu"]),
+        cpu={name: level for name, level in hardware["cpu"].items() if f"linux/{name}" in kernel["platforms"]},
+        features=hardware.get("features", {}),
+        without=hardware.get("without", {}),
         memory=int(size[1]) * UNITS[size[2]],
         weights=tuple(spec["weights"]),
         inputs={name: _table(table) for name, table in spec["inputs"].items()},

@@ -55,20 +55,6 @@ def parse(data: bytes) -> dict[str, str]:
     return variables
 
 
-def problems(pinned: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
-    """One sentence per variable that is not as pinned, then per variable that has leaked in."""
-    changed = [
-        f"{name} is {_quoted(environ.get(name))}, not {value!r}"
-        for name, value in pinned.items()
-        if environ.get(name) != value
-    ]
-    leaked = [
-        f"{name} is set, which the image does not do"
-        for name in sorted(environ)
-        if name not in pinned and name.startswith(ACTING)
-    ]
-    return changed + leaked
-
-
-def _quoted(value: str | None) -> str:
-    return "unset" if value is None else repr(value)
+def leaked(pinned: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    """Variables that are set, were not by the image, and could act on results; sorted."""
+    return sorted(name for name in environ if name not in pinned and name.startswith(ACTING))

@@ -6,7 +6,11 @@ runtime. Whatever else escapes is such a bug.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from kernels.runtime.check import Requirement
 
 Step = Literal["initialise", "input", "execute", "output"]
 
@@ -40,6 +44,16 @@ class KernelError(RunError):
 
 
 class HostError(RunError):
-    """This host may not run the kernel, or lacks what a run needs."""
+    """This host may not run the kernel, or lacks what a run needs.
+
+    Args:
+        message: see `RunError`.
+        hint: see `RunError`.
+        unmet: the requirements that the host does not meet, if it was refused.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, *, hint: str | None = None, unmet: Sequence[Requirement] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.unmet = tuple(unmet)

@@ -1,18 +1,17 @@
 """The receipt of a run (docs/protocol.md, "Receipt"): what was run on what, and what came out, bound by one hash.
 
-Only `result` is hashed. It holds nothing that differs between two hosts that computed the same thing; what does, host
-facts and durations, stands beside it, and so does what only people read.
+Two hashes: one of `result`, which holds nothing that differs between two hosts that computed the same thing; and one
+that binds this result to the host that gave it. Durations, and what only people read, are in neither.
 """
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping
 from typing import Any
 
-from kernels.runtime import canonical
+from kernels.runtime import canonical, host, memory
 from kernels.runtime.declared import Declared
-from kernels.runtime.errors import RunError, Step
+from kernels.runtime.errors import HostError, RunError, Step
 
 PROTOCOL = 1
 
@@ -43,7 +42,7 @@ class Draft:
         self._result["profile"]["environment"] = dict(environment)
 
     def host(self, facts: Mapping[str, str | int | list[str]]) -> None:
-        """Add facts about the host; never hashed."""
+        """Say what the host is. Two hosts differ in this, so it is no part of what their results are compared by."""
         self._host |= facts
 
     def say(self, key: str, value: Any) -> None:
@@ -68,22 +67,27 @@ class Draft:
 
     def failed(self, step: Step, fault: RunError) -> bytes:
         """The receipt of a run that ended with a fault."""
-        error = {"step": step, "exit": fault.exit_code, "message": plain(fault.message)}
+        error: dict[str, Any] = {"step": step, "exit": fault.exit_code, "message": plain(fault.message)}
         if fault.hint:
             error["hint"] = plain(fault.hint)
+        if isinstance(fault, HostError) and fault.unmet:
+            error["unmet"] = [
+                {key: plain(getattr(item, key)) for key in ("name", "needed", "found", "remedy")}
+                for item in fault.unmet
+            ]
         return self._finished({"status": "error", "error": error}, {})
 
     def _finished(self, outcome: dict[str, Any], beside: dict[str, Any]) -> bytes:
         result = self._result | outcome
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
         document = {
             "result": result,
             "sha256": canonical.sha256(result),
-            "host": self._host | {"peak_memory": peak},
+            "host": self._host,
+            "binding": canonical.sha256({"host": self._host, "result": result}),
             "microseconds": self._microseconds,
+            "used": {"memory": memory.peak(), "threads": host.threads()},
         }
-        document |= beside
-        return canonical.dumps(document) + b"\n"
+        return canonical.dumps(document | beside) + b"\n"
 
 
 def plain(text: str) -> str:

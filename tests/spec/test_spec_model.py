@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from builder.spec import flags, sources
+from builder.spec.identity import identity
 from builder.spec.model import EXACT, DType, Spec, bytes_of
 from builder.spec.refusal import Refusal
 
@@ -276,3 +277,44 @@ def test_every_other_type_can_be_an_output():
 def test_a_seed_is_a_number_that_json_carries_exactly(seed):
     assert refused(determinism={"seed": seed})[0][0] == ("determinism", "seed")
     assert spec_of(determinism={"seed": 2**53 - 1})
+
+
+def test_a_feature_is_one_that_a_node_can_be_asked_for():
+    spec = spec_of(hardware={"features": {"amd64": ["avx512vnni"]}, "without": {"arm64": ["sve"]}})
+    assert (spec.hardware.features.amd64, spec.hardware.without.arm64) == (("avx512vnni",), ("sve",))
+    for value in ("avx513", "sve", "", "AVX2"):
+        ((loc, message),) = refused(hardware={"features": {"amd64": [value]}})
+        assert loc == ("hardware", "features", "amd64", 0)
+        assert message == f"{value!r} is not a CPU feature that kbuild knows"
+
+
+@pytest.mark.parametrize(
+    ("hardware", "loc", "message"),
+    [
+        (
+            {"features": {"amd64": ["sha", "sha"]}},
+            ("features", "amd64", 1),
+            "'sha' stands twice in this array",
+        ),
+        (
+            {"features": {"arm64": ["sve"]}, "without": {"arm64": ["sve"]}},
+            ("without", "arm64", 0),
+            "features needs 'sve', so no CPU could do",
+        ),
+        ({"without": {"amd64": ["sha", "avx2"]}}, ("without", "amd64", 1), "every CPU of level x86-64-v3 has 'avx2'"),
+        (
+            {"cpu": {"arm64": "armv9-a"}, "without": {"arm64": ["sve"]}},
+            ("without", "arm64", 0),
+            "every CPU of level armv9-a has 'sve'",
+        ),
+    ],
+)
+def test_no_cpu_is_asked_for_what_none_can_be(hardware, loc, message):
+    assert refused(hardware=hardware) == [(("hardware", *loc), message)]
+
+
+def test_features_that_nobody_asks_for_leave_the_identity_alone():
+    plain, spelt = spec_of(), spec_of(hardware={"features": {}, "without": {"amd64": []}})
+    assert identity(plain) == identity(spelt)
+    assert "features" not in plain.model_dump()["hardware"]
+    assert identity(spec_of(hardware={"features": {"amd64": ["sha"]}})) != identity(plain)

@@ -1,6 +1,7 @@
 """What a host must be, what was seen of this one, and the pins that its environment must carry."""
 
 import dataclasses
+import os
 import platform
 import shutil
 import subprocess
@@ -8,9 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import rfc8785
 
-from kernels.runtime import check, declared, host
+from builder.spec import features
+from kernels.runtime import arm, check, declared, host, x86
 from kernels.runtime.errors import HostError, KernelError
+
+amd64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86-64")
+REPOSITORY = Path(__file__).parents[3]
 
 HASWELL = check.LEVELS["x86-64-v3"]
 GOOD = host.Host("x86_64", HASWELL, cores=4, memory=1 << 34, nearest=True, denormals=True)
@@ -30,37 +36,105 @@ def test_a_good_host_is_admitted(spec, machine):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (
-            {"features": HASWELL - {"avx2", "fma"}},
-            "not of level x86-64-v3, which this kernel needs: it lacks avx2, fma",
-        ),
-        ({"memory": 1 << 20}, "needs 268435456 bytes of memory and this host gives 1048576"),
-        ({"nearest": False}, "not rounded to nearest"),
-        ({"denormals": False}, "flush subnormal numbers"),
-        ({"machine": "riscv64"}, "no image of this kernel for riscv64"),
+        ({"features": HASWELL - {"avx2", "fma"}}, "CPU level: needs x86-64-v3, found a CPU without avx2, fma: run it"),
+        ({"memory": 1 << 20}, "memory: needs 268435456 bytes, found 1048576 bytes: give it more"),
+        ({"nearest": False}, "rounding: needs to nearest, found another mode: "),
+        ({"denormals": False}, "subnormal numbers: needs kept, found flushed to zero: "),
+        ({"machine": "riscv64"}, "architecture: needs amd64 or arm64, found riscv64: run it on a machine"),
     ],
 )
 def test_a_lacking_host_is_refused(spec, change, reason):
-    with pytest.raises(HostError, match=reason) as caught:
+    with pytest.raises(HostError, match=r"^this host may not run the kernel\n") as caught:
         check.admit(spec, dataclasses.replace(GOOD, **change), {}, {})
-    assert caught.value.hint is None
+    (line,) = caught.value.message.splitlines()[1:]
+    assert line.startswith(f"  {reason}")
+    assert caught.value.exit_code == 3
 
 
-def test_every_reason_at_once(spec):
+def test_every_reason_at_once_a_line_each(spec):
     lacking = dataclasses.replace(GOOD, features=frozenset(), memory=0)
-    with pytest.raises(HostError, match=r"^the CPU .*; the kernel needs .*; NPROC is unset.*; LD_PRELOAD is") as caught:
+    with pytest.raises(HostError) as caught:
         check.admit(spec, lacking, {"NPROC": "2"}, {"LD_PRELOAD": "/x.so"})
-    assert "environment" in caught.value.hint
+    names = ["CPU level", "memory", "variable NPROC", "variable LD_PRELOAD"]
+    assert [item.name for item in caught.value.unmet] == names
+    assert [line.partition(":")[0].strip() for line in caught.value.message.splitlines()[1:]] == names
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="compares with /proc/cpuinfo of x86-64")
+def test_single_features_are_asked_for_and_ruled_out(tiny):
+    tiny.write_spec(hardware={"features": {"amd64": ["avx512vnni", "fma"]}, "without": {"amd64": ["amx-tile", "aes"]}})
+    machine = dataclasses.replace(GOOD, features=HASWELL | {"aes"})
+    unmet = [str(item) for item in check.machine(declared.read(tiny.root), machine) if not item.met]
+    assert unmet == [
+        "CPU feature avx512vnni: needs it, found a CPU without it: run it on a CPU with it",
+        "CPU feature aes: needs a CPU without it, found a CPU with it: run it on a CPU without it",
+    ]
+    assert all(item.met for item in check.machine(declared.read(tiny.root), ARM))
+
+
+def test_an_image_of_one_platform_asks_for_that_architecture(tiny):
+    tiny.write_spec(kernel={"platforms": ["linux/arm64"]})
+    (line, *_) = [item for item in check.machine(declared.read(tiny.root), GOOD) if not item.met]
+    assert str(line) == "architecture: needs arm64, found amd64: run it on a machine of that architecture"
+
+
+def test_an_accelerator_that_nothing_here_serves_is_refused(tiny):
+    tiny.spec["hardware"]["accelerator"] = "cuda"
+    (tiny.folder / "spec.json").write_bytes(rfc8785.dumps(tiny.spec))
+    with pytest.raises(KernelError, match="accelerator 'cuda'"):
+        declared.read(tiny.root)
+
+
+@amd64
 def test_features_agree_with_the_kernels_list():
-    flags = set(
-        next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = set(next(line for line in lines if line.startswith("flags")).split())
+    assert host.observe().features == {name for name in x86.BITS if features.AMD64[name] in flags}
+
+
+@amd64
+def test_what_the_environment_takes_from_the_libraries_is_still_the_cpus():
+    """GLIBC_TUNABLES is a pin of the image: a host isn't refused for what its image has switched off."""
+    code = "from kernels.runtime import host; h = host.observe(); print(*h.features, '|', *h.facts['features_off'])"
+    environ = os.environ | {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=True
     )
-    alias = {"sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "lahf": "lahf_lm", "lzcnt": "abm"}
-    listed = {name for name in check.LEVELS["x86-64-v4"] if alias.get(name, name) in flags}
-    assert host.observe().features == listed
+    there, _, off = done.stdout.partition("|")
+    assert set(there.split()) == host.observe().features
+    assert {"avx", "avx2", "fma"} & host.observe().features <= set(off.split())
+
+
+@amd64
+def test_the_cpu_is_the_one_that_the_kernel_names():
+    text = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    listed = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    facts = host.observe().facts
+    assert facts["vendor"] == listed["vendor_id"]
+    assert [facts[key] for key in ("family", "model", "stepping")] == [
+        int(listed[key]) for key in ("cpu family", "model", "stepping")
+    ]
+
+
+@amd64
+def test_a_process_that_may_run_no_code_of_its_own_asks_the_c_library(monkeypatch):
+    def refuse(code):
+        raise PermissionError(13, "Permission denied")
+
+    expected = host.observe().features
+    monkeypatch.setattr(x86, "place", refuse)
+    assert host.observe().features <= expected
+    assert "sse4.2" in host.observe().features
+
+
+def test_the_builder_knows_the_same_features_and_levels():
+    assert features.LEVELS == check.LEVELS
+    assert set(features.AMD64) == set(x86.BITS)
+    assert set(features.ARM64) == set(arm.BITS)
+
+
+def test_every_feature_of_a_level_has_a_bit_to_be_found_by():
+    for name, level in check.LEVELS.items():
+        assert level <= set(x86.BITS if name.startswith("x86") else arm.BITS)
 
 
 @pytest.mark.qemu
@@ -71,7 +145,7 @@ def test_features_are_those_of_the_emulated_cpu(cpu, level):
         pytest.skip("needs QEMU user emulation on x86-64")
     code = "from kernels.runtime import host; print(*host.observe().features)"
     command = [qemu, "-cpu", cpu, sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     found = set(done.stdout.split())
     levels = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
     expected = levels[: levels.index(level) + 1] if level else []
@@ -100,9 +174,7 @@ def test_flushing_is_noticed():
     # x86-64: MXCSR is the last word of fenv_t; flush-to-zero, denormals-are-zero, round down. arm64: FPCR; FZ, RM.
     bits = {"x86_64": ("0x8000, 0x40, 0x2000", "7"), "aarch64": ("1 << 24, 1 << 24, 2 << 22", "0")}[platform.machine()]
     code = code.replace("BITS", f"({bits[0]})").replace("WORD", bits[1])
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     flushes = [line.split() for line in done.stdout.splitlines()]
     assert [line[0] for line in flushes] == ["False", "False", "True"]
 
