@@ -1,0 +1,160 @@
+"""From a finished build to a rendering: each byte of each layer traced back to where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from builder.errors import LockError
+from builder.layers.digest import TreeDigest
+from builder.layers.packages import PackageReader
+from builder.layers.unpack import read_layer
+from builder.oci.image import Manifest
+from builder.platforms import NAMES, Platform
+from builder.render.context import Blob
+from builder.render.flatten import flatten
+from builder.render.image import WHOLE, Input, InputKind, Program, Rendering, Tree
+from builder.render.mtree import Item, mtree
+from builder.render.origins import INPUTS, content_hash, input_names, is_archive, member_hashes
+from builder.render.steps import Compiled, outputs, roots, slug, step
+from builder.render.trees import Scribe
+from builder.store.artifact import Artifact
+from builder.store.blobs import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """What a platform's image was made from, all of it in the store.
+
+    `image` and `toolchain` are the lock's for the image's platform; `interpreter` are the debs of the Python that
+    compiles its bytecode, which lays it out too; `tools` are the lock's for the machines that build the rendering.
+    """
+
+    image: tuple[Artifact, ...]
+    toolchain: tuple[Artifact, ...]
+    interpreter: tuple[Artifact, ...]
+    tools: tuple[Artifact, ...]
+    allow_scripts: Collection[str] = ()
+
+
+def gather(
+    title: tuple[str, str],
+    manifest: Manifest,
+    materials: Materials,
+    compiled: Sequence[Compiled],
+    *,
+    builder: Platform,
+    store: Store,
+    packages: PackageReader,
+) -> Rendering:
+    """Describe an image so that it can be built without kbuild.
+
+    Args:
+        title: the kernel's name and version.
+        manifest: of the image; the store has its layers.
+        materials: what it was made from.
+        compiled: every action that made a part of it.
+        builder: the platform of the machines that the rendering is built on.
+        store: has all bytes.
+        packages: reads the debs.
+
+    Raises:
+        LockError: the lock names no BusyBox, or no emulator where one is needed.
+        IntegrityError: something in the store is not what it was.
+    """
+    about = f"{' '.join(title)} for {manifest.platform}"
+    compiled = sorted(compiled, key=lambda item: item.action.name)
+    python_runs = any(builder in item.platforms for item in materials.interpreter)
+    foreign = {item.action.platform for item in compiled} | (set() if python_runs else {manifest.platform})
+    guests = sorted(foreign - {builder})
+    tools = _tools(materials.tools, builder, emulating=bool(guests))
+    used = [*materials.interpreter, *materials.image, *materials.toolchain, *tools.values()]
+    names = input_names(used)
+
+    scribe = Scribe(member_hashes(store, used, names), outputs(compiled, store))
+    debs = (*materials.interpreter, *materials.toolchain)
+    made = roots(compiled, debs, scribe, packages, allow_scripts=materials.allow_scripts)
+    layers: list[Tree] = []
+    contents: list[list[Item]] = []
+    for number, layer in enumerate(manifest.image.layers, 1):
+        name = f"{number:02}-{slug(layer.name)}"
+        what = f"layer {number} of {about}: {layer.name}"
+        tree, items = scribe.write(name, f"layers/{name}.mtree", read_layer(store, layer), what)
+        layers.append(tree)
+        contents.append(items)
+    rendered = tuple(step(item.action, made, scribe, store, builder=builder) for item in compiled)
+    whole = flatten(contents)
+    digest = _digest(whole)
+    files = {**scribe.files, WHOLE: mtree(whole, comments=(f"the file system of {about}", f"tree digest {digest}"))}
+    return Rendering(
+        name=title[0],
+        version=title[1],
+        platform=manifest.platform,
+        builder=builder,
+        manifest=manifest.digest,
+        config=manifest.image.config,
+        layers=tuple(layers),
+        tree_digest=digest,
+        roots=tuple(made.values()),
+        steps=rendered,
+        inputs=_inputs(used, names, python={item.sha256 for item in materials.interpreter}),
+        busybox=_program(tools["busybox-static"], ("bin/busybox", "usr/bin/busybox"), names, packages),
+        emulator=_emulator(tools["qemu-user"], guests[0], names, packages) if guests else None,
+        emulated_python=not python_runs,
+        files=files,
+        blobs={f"{INPUTS}/{names[item.sha256]}": Blob(item.sha256, item.size) for item in used},
+    )
+
+
+def _tools(tools: Iterable[Artifact], builder: Platform, *, emulating: bool) -> dict[str, Artifact]:
+    """BusyBox, and the emulators' package if there is anything to emulate, by name."""
+    wanted = ("busybox-static", "qemu-user") if emulating else ("busybox-static",)
+    here = {item.name.removesuffix("-static"): item for item in tools if builder in item.platforms}
+    found = {name: here[name.removesuffix("-static")] for name in wanted if name.removesuffix("-static") in here}
+    for name in wanted:
+        if name not in found:
+            raise LockError(f"the lock names no {name} for {builder}", hint="run `kbuild lock` again")
+    return found
+
+
+def _program(deb: Artifact, paths: Collection[str], names: Mapping[str, str], packages: PackageReader) -> Program:
+    for entry in packages.read([deb])[0].entries:
+        if entry.path in paths and entry.source:
+            return Program(names[deb.sha256], entry.path, content_hash(entry.source()), entry.size)
+    raise LockError(f"{deb.name} {deb.version} holds none of {', '.join(sorted(paths))}")
+
+
+def _emulator(deb: Artifact, guest: Platform, names: Mapping[str, str], packages: PackageReader) -> Program:
+    program = f"usr/bin/qemu-{NAMES[guest].qemu}"
+    return _program(deb, (program, f"{program}-static"), names, packages)
+
+
+def _digest(items: Iterable[Item]) -> str:
+    tree = TreeDigest()
+    for item in items:
+        tree.add(item.entry, item.sha256)
+    return tree.digest()
+
+
+def _inputs(used: Iterable[Artifact], names: Mapping[str, str], *, python: Collection[str]) -> tuple[Input, ...]:
+    """Every artifact once, the interpreter's first.
+
+    First of all is base-files, which has the links of a merged /usr: files can be unpacked below a link to a folder,
+    but no link where a folder is.
+    """
+    found: dict[str, Input] = {}
+    for item in used:
+        kind: InputKind = "file"
+        if item.kind == "deb":
+            kind = "python" if item.sha256 in python else "deb"
+        elif is_archive(item):
+            kind = "zip"
+        if item.sha256 not in found or kind != "file":
+            found[item.sha256] = Input(names[item.sha256], kind, item.sha256, item.size, item.registry, item.path)
+    order = {"python": 0, "deb": 1, "zip": 2, "file": 3}
+    return tuple(
+        sorted(
+            found.values(),
+            key=lambda item: (order[item.kind], not item.name.startswith("base-files_"), item.name),
+        )
+    )
