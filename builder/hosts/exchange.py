@@ -88,11 +88,27 @@ def deliver(results: Path, output: Path, names: Sequence[str] = RESULTS) -> Path
 
 
 def keep(store: Store, results: Path) -> Path:
-    """Keep the results in the store, under a name that is made from them."""
-    return store.directory(RUNS, fingerprint(results), lambda folder: _put(results, folder, RESULTS))
+    """Keep the results in the store.
+
+    Returns:
+        Their folder, whose parent's name is made from them: `kept` finds them by it.
+    """
+    return store.directory(RUNS, _fingerprint(results), lambda folder: _put(results, folder, RESULTS))
 
 
-def fingerprint(results: Path) -> str:
+def kept(store: Store, name: str) -> Path | None:
+    """The folder of results that were kept under a name, unless they were swept away since."""
+
+    def missing(_: Path) -> None:
+        raise FileNotFoundError
+
+    try:
+        return store.directory(RUNS, name, missing)
+    except FileNotFoundError:
+        return None
+
+
+def _fingerprint(results: Path) -> str:
     """A hash of a run's files."""
     state = hashlib.sha256()
     for name in RESULTS:

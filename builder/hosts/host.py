@@ -16,6 +16,8 @@ from builder.backends.roots import LayerBlob
 from builder.platforms import Platform
 from builder.progress import Progress
 
+HERE = "this machine"
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -103,11 +105,11 @@ class Host(Protocol):
 
     @property
     def platform(self) -> Platform:
-        """Of the images that it runs.
+        """Of the images that it runs."""
 
-        Raises:
-            EnvironmentFault: it cannot be reached.
-        """
+    @property
+    def machine(self) -> str:
+        """Which machine's cores its runs use: `HERE`, or another's address."""
 
     def identity(self) -> Mapping[str, Any]:
         """What makes it the machine that it is, as JSON data: a finished run is remembered under it.

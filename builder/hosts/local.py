@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -20,16 +18,17 @@ from builder.backends.limit import ENDLESS, Limit
 from builder.backends.roots import emulator, image_root
 from builder.backends.sandbox import Emulator, Mount, Sandbox, command, root_names
 from builder.backends.workplace import workplace
-from builder.errors import EnvironmentFault, KbuildError, KernelError
-from builder.hosts.exchange import RECEIPT, deliver, given, keep, opened
+from builder.errors import EnvironmentFault, IntegrityError, KbuildError, KernelError
+from builder.hosts import receipt as receipts
+from builder.hosts.exchange import RECEIPT, deliver, given, keep
 from builder.hosts.facts import this_machine
-from builder.hosts.host import NOTHING, PLAIN, Conditions, Runnable, RunResult
+from builder.hosts.host import HERE, NOTHING, PLAIN, Conditions, Runnable, RunResult
+from builder.hosts.receipt import Receipt
 from builder.platforms import Platform, host_platform
 from builder.progress import Progress
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
 
-_MOST_RECEIPT = 16 << 20
 _SIGNALS = {
     4: "the CPU does not know an instruction that the image uses",
     9: "the process was killed: most often the machine ran out of memory",
@@ -41,22 +40,30 @@ _BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in r
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """This machine, with or without an emulated CPU: what `kind` and the other fields say of it.
-
-    `tools` are the lock's; an emulator is taken from there and from nowhere else.
-    """
+    """This machine, with its own CPU."""
 
     name: str
     store: Store
-    kind: str = "local"
-    platform: Platform = field(default_factory=host_platform)
-    tools: Sequence[Artifact] = ()
     _stop: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def kind(self) -> str:
+        """As `hosts.toml` calls it."""
+        return "local"
+
+    @property
+    def platform(self) -> Platform:
+        """Its own."""
+        return host_platform()
+
+    @property
+    def machine(self) -> str:
+        """This one."""
+        return HERE
+
     def identity(self) -> Mapping[str, Any]:
-        """The CPU, the kernel and the cores, and the emulators that the lock names."""
-        emulators = sorted(item.sha256 for item in self.tools if item.name.startswith("qemu-user"))
-        return {**this_machine(), **({"emulators": emulators} if self.kind == "qemu" else {})}
+        """The CPU, the kernel and the cores."""
+        return this_machine()
 
     def run(
         self,
@@ -70,8 +77,12 @@ class Local:
         progress: Progress,
     ) -> RunResult:
         """Run an image once; see `builder.hosts.host.Host`."""
+        if image.platform != self.platform or conditions.cpu:
+            raise EnvironmentFault(
+                f"this machine's own CPU is of {self.platform}", hint="a host of kind qemu emulates another"
+            )
         return run(
-            self.store, image, inputs, output, tools=self.tools, conditions=conditions, requests=requests,
+            self.store, image, inputs, output, conditions=conditions, requests=requests,
             limit=Limit(timeout, self._stop), progress=progress,
         )  # fmt: skip
 
@@ -146,14 +157,16 @@ def run(
 
 def _taken(store: Store, image: Runnable, ended: bwrap.Ended, results: Path, output: Path | None) -> RunResult:
     """Take over the results of a run that ended, whichever way."""
-    receipt = _receipt(results)
+    receipt, wrong = _receipt(results)
     if ended.status != 0:
         if output is not None and receipt is not None:
             deliver(results, output, (RECEIPT,))
         raise failure(image.name, ended, receipt)
-    if receipt is None or receipt["result"].get("status") != "ok":
-        raise KernelError("the image ended well but left no receipt that says so", where=image.name)
-    return RunResult(keep(store, results) if output is None else deliver(results, output), receipt)
+    if receipt is None or receipt.result.status != "ok":
+        said = wrong or "the receipt says that it failed"
+        raise KernelError(f"the image ended well but left no receipt that says so: {said}", where=image.name)
+    folder = keep(store, results) if output is None else deliver(results, output)
+    return RunResult(folder, dict(receipt.document))
 
 
 def inherited(conditions: Conditions) -> Inherited:
@@ -204,20 +217,18 @@ def _cores(wanted: int | tuple[int, ...] | None, usable: Sequence[int]) -> froze
     return frozenset(wanted)
 
 
-def failure(name: str, ended: bwrap.Ended, receipt: Mapping[str, Any] | None) -> KbuildError:
+def failure(name: str, ended: bwrap.Ended, receipt: Receipt | None) -> KbuildError:
     """A failed run as an error: the receipt's own words, or else the end of what was printed.
 
     Args:
         name: of the image.
         ended: how its process ended.
-        receipt: what `_receipt` accepted.
+        receipt: that it left, if any.
     """
     families: dict[int, type[KbuildError]] = {2: KernelError, 3: EnvironmentFault, 70: KbuildError}
-    error = receipt["result"].get("error") if receipt else None
-    if isinstance(error, dict) and ended.status in families:
-        message, hint = str(error.get("message", "failed")), error.get("hint")
-        where = f"{name}, {error.get('step', 'run')}"
-        return families[ended.status](message, where=where, hint=str(hint) if hint else None)
+    error = receipt.result.error if receipt else None
+    if error is not None and ended.status in families:
+        return families[ended.status](error.message, where=f"{name}, {error.step}", hint=error.hint)
     said = "\n".join(f"    {line}" for line in ended.output.rstrip().splitlines()[-30:])
     said = f":\n{said}" if said else ""
     if ended.status in families:
@@ -229,36 +240,12 @@ def failure(name: str, ended: bwrap.Ended, receipt: Mapping[str, Any] | None) ->
     return KernelError(f"the runtime {how}{said}", where=name)
 
 
-def _receipt(results: Path) -> dict[str, Any] | None:
-    """The receipt, if there is one of the right form."""
-    source = opened(results / RECEIPT)
-    if source is None:
-        return None
-    with source:
-        data = source.read(_MOST_RECEIPT + 1)
+def _receipt(results: Path) -> tuple[Receipt | None, str]:
+    """The receipt that an image left, or why there is none that can be read."""
     try:
-        receipt = json.loads(data) if len(data) <= _MOST_RECEIPT else None
-    except (ValueError, RecursionError):
-        return None
-    return receipt if _well_formed(receipt) else None
-
-
-def _well_formed(receipt: Any) -> bool:
-    """Whether a receipt has the parts that kbuild reads, and its hash is that of its result."""
-    import rfc8785  # noqa: PLC0415
-
-    if not isinstance(receipt, dict) or not isinstance(result := receipt.get("result"), dict):
-        return False
-    described = result.get("outputs", {"tensors": {}})
-    outputs = described.get("tensors") if isinstance(described, dict) else None
-    if not isinstance(outputs, dict) or not all(
-        isinstance(item, dict) and {"dtype", "shape", "sha256"} <= item.keys() for item in outputs.values()
-    ):
-        return False
-    try:
-        return bool(receipt.get("sha256") == hashlib.sha256(rfc8785.dumps(result)).hexdigest())
-    except (rfc8785.CanonicalizationError, RecursionError):
-        return False
+        return receipts.read(results / RECEIPT), ""
+    except IntegrityError as error:
+        return None, error.message
 
 
 def _lines(tell: Callable[[str], object]) -> Callable[[bytes], None]:
