@@ -52,7 +52,12 @@ def deb_root(
         entries = root_entries(packages.read(debs), epoch=epoch, allow_scripts=allow_scripts)
         write_tree(folder, ((entry, entry.source() if entry.source else None) for entry in entries))
 
-    return store.directory(_KIND, _key("debs", str(epoch), *(item.sha256 for item in debs)), make)
+    return store.directory(_KIND, root_key(debs, epoch=epoch), make)
+
+
+def root_key(debs: Sequence[Artifact], *, epoch: int) -> str:
+    """What a root made of these debs is kept under, in whatever form: equal keys mean equal trees."""
+    return _key("debs", str(epoch), *(item.sha256 for item in debs))
 
 
 def image_root(store: Store, layers: Sequence[LayerBlob]) -> Path:

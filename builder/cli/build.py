@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from builder.pipeline.report import BuildReport
+    from builder.store.blobs import Store
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare what this verb takes."""
     verb.add_argument("spec", metavar="SPEC", type=Path, help="the kernel's spec.toml, or its folder")
     verb.add_argument("--locked", action="store_true", help="write nothing beside the spec; fail if there is no lock")
+    verb.add_argument(
+        "--backend", choices=("embedded", "docker", "nix", "all"), default="embedded",
+        help="what runs compilers: embedded (bubblewrap; the default), docker, nix, or all that work here, which "
+        "have to agree on every byte",
+    )  # fmt: skip
     verb.add_argument("--offline", action="store_true", help="do not use the network; say what is missing")
 
 
@@ -32,17 +38,19 @@ def run(options: argparse.Namespace) -> int:
     spec = spec_path(options.spec)
     machine = from_environment(os.environ, offline=options.offline)
     store = Store(machine.store)
-    if record := unchanged.recall(store, spec, lock_path(spec)):
+    builders = _builders(options.backend, store)
+    if record := unchanged.recall(store, spec, lock_path(spec), builders):
         answer = report.load(record["report"])
     else:
         from builder.cli.display import progress
-        from builder.pipeline.backend import embedded
+        from builder.pipeline.backend import backend_of
         from builder.pipeline.build import build
 
+        backend, *others = [backend_of(name, store) for name in builders]
         with progress(options) as display:
             answer = build(
-                spec, lock_path(spec), machine=machine, store=store, backend=embedded(store),
-                progress=display, locked=options.locked,
+                spec, lock_path(spec), machine=machine, store=store, backend=backend,
+                progress=display, locked=options.locked, others=others,
             )  # fmt: skip
     took = time.monotonic() - began
     if options.json:
@@ -54,8 +62,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _builders(asked: str, store: Store) -> tuple[str, ...]:
+    """The names of the backends to build with."""
+    if asked != "all":
+        return (asked,)
+    from builder.pipeline.backend import present
+
+    return present(store)
+
+
 def _summary(answer: BuildReport, took: float) -> None:
     """The layers, their sizes, and what had to be made; nothing but one line if nothing had."""
+    if len(answer.builders) > 1:
+        print(f"{answer.name}: {', '.join(answer.builders)} agree on every byte", file=sys.stderr)
     made = [item for items in answer.layers.values() for item in items if not item.cached]
     if not made:
         print(f"{answer.name}: nothing changed ({took:.2f} s)", file=sys.stderr)

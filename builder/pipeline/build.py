@@ -5,7 +5,7 @@ A build never resolves: with a lock beside the spec it uses the lock or fails.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from builder.oci.config import ImageConfig
 from builder.oci.image import Image, PlatformImage, assemble
 from builder.pipeline import layers as layering
 from builder.pipeline import unchanged
+from builder.pipeline.agreement import require_agreement
 from builder.pipeline.attachments import attach_lock
 from builder.pipeline.backend import BackendOf
 from builder.pipeline.fetching import bring
@@ -48,6 +49,7 @@ def build(
     backend: BackendOf,
     progress: Progress,
     locked: bool,
+    others: Sequence[BackendOf] = (),
 ) -> BuildReport:
     """Build the image of a spec for every platform that it names.
 
@@ -59,6 +61,7 @@ def build(
         backend: makes what runs compilers.
         progress: sees every step.
         locked: write nothing beside the spec: a missing lock is an error, and no result is recorded in it.
+        others: more backends, each of which must compile the same bytes as the first.
 
     Raises:
         KbuildError: one of its families, as each step says.
@@ -67,8 +70,16 @@ def build(
     taken = _snapshot(spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
     plan = make(taken.spec, taken.lock, taken.sources, taken.runtime, taken.documents)
     packages = PackageReader(store, machine.jobs)
-    workshop = Workshop(store, packages, backend(taken.lock.artifact, packages, taken.spec.os.allow_scripts), progress)
-    made = _make_layers(plan, taken.lock, workshop, machine)
+    workshops = [
+        Workshop(store, packages, make_one(taken.lock.artifact, packages, taken.spec.os.allow_scripts), progress)
+        for make_one in (backend, *others)
+    ]
+    builders = tuple(workshop.backend.name for workshop in workshops)
+    made = _make_layers(plan, taken.lock, workshops[0], machine)
+    for workshop in workshops[1:]:
+        again = _make_layers(plan, taken.lock, workshop, machine)
+        names = (builders[0], workshop.backend.name)
+        require_agreement(plan, _layers_of(made), _layers_of(again), names=names, store=store)
     image = _assemble(plan, made, store)
     attach_lock(store, image, taken.lock)
     lock = _record(taken, plan, image, locked=locked, progress=progress)
@@ -77,6 +88,7 @@ def build(
         digest=image.digest,
         manifests={platform: item.digest for platform, item in image.manifests.items()},
         layers={item.platform: [made[layer.key()] for layer in item.layers] for item in plan.platforms},
+        builders=builders,
     )
     # The short way goes by the files' bytes, so they must still be those that this image was built from.
     if began_with == unchanged.content(spec_path) and lock == file.read(lock_path):
@@ -88,6 +100,7 @@ def build(
             files=taken.sources.files(),
             blobs=image.blobs(),
             report=report.dump(),
+            builders=builders,
         )
     return report
 
@@ -132,7 +145,7 @@ def _make_layers(plan: Plan, lock: Lock, workshop: Workshop, machine: Machine) -
     made: dict[str, MadeLayer] = {}
     missing: list[LayerPlan] = []
     for layer in plan.layers():
-        if found := layering.recall(layer, workshop.store):
+        if found := layering.recall(layer, workshop.store, workshop.backend.name):
             made[layer.key()] = MadeLayer(found, cached=True)
         else:
             missing.append(layer)
@@ -145,6 +158,10 @@ def _make_layers(plan: Plan, lock: Lock, workshop: Workshop, machine: Machine) -
         for layer, result in zip(missing, _parallel(missing, workshop, machine.jobs), strict=True):
             made[layer.key()] = MadeLayer(result, cached=False)
     return made
+
+
+def _layers_of(made: Mapping[str, MadeLayer]) -> dict[str, Layer]:
+    return {key: item.layer for key, item in made.items()}
 
 
 def _emulated(layer: LayerPlan) -> bool:

@@ -28,6 +28,9 @@ from builder.store.blobs import Store
 RECORDS = "layers"
 """What the store remembers packed layers under: key = `LayerPlan.key()`."""
 
+DEFAULT = "embedded"
+"""The backend whose compiled layers are remembered beside those that no backend had a hand in."""
+
 WEIGHTS = "opt/kernel/weights"
 
 
@@ -41,11 +44,17 @@ class Workshop:
     progress: Progress
 
 
-def recall(plan: LayerPlan, store: Store) -> Layer | None:
-    """The layer, if it was made before and its blob is still here."""
-    record = store.recall(RECORDS, plan.key())
+def recall(plan: LayerPlan, store: Store, backend: str = DEFAULT) -> Layer | None:
+    """The layer, if it was made before, by this backend if it is compiled, and its blob is still here."""
+    record = store.recall(_records(plan, backend), plan.key())
     layer = Layer(**record) if record else None
     return layer if layer and store.has(layer.digest.removeprefix("sha256:")) else None
+
+
+def _records(plan: LayerPlan, backend: str) -> str:
+    """The kind of record: a compiled layer's is its backend's own, so that no builder speaks for another."""
+    compiled = plan.kind in (LayerKind.BYTECODE, LayerKind.NATIVE)
+    return f"{RECORDS}-{backend}" if compiled and backend != DEFAULT else RECORDS
 
 
 def needed(plan: LayerPlan) -> tuple[Artifact, ...]:
@@ -75,7 +84,7 @@ def make(plan: LayerPlan, workshop: Workshop) -> Layer:
     size = sum(entry.size for entry in entries)
     with workshop.progress.step(f"pack {plan.name}", size) as step:
         layer = pack(plan.name, [_counted(entry, step.advance) for entry in entries], workshop.store, plan.codec)
-    workshop.store.remember(RECORDS, plan.key(), asdict(layer))
+    workshop.store.remember(_records(plan, workshop.backend.name), plan.key(), asdict(layer))
     return layer
 
 

@@ -19,12 +19,16 @@ class MadeLayer:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """The answer of a build: the index digest, each platform's manifest digest, and each platform's layers."""
+    """The answer of a build: the index digest, each platform's manifest digest, and each platform's layers.
+
+    `builders` are the backends that made every compiled layer and agree on it.
+    """
 
     name: str
     digest: str
     manifests: Mapping[str, str]
     layers: Mapping[str, Sequence[MadeLayer]]
+    builders: tuple[str, ...] = ()
 
     def dump(self) -> dict[str, Any]:
         """As plain JSON data."""
@@ -32,6 +36,7 @@ class BuildReport:
             "name": self.name,
             "digest": self.digest,
             "manifests": dict(self.manifests),
+            "builders": list(self.builders),
             "layers": {
                 platform: [asdict(made.layer) | {"cached": made.cached} for made in layers]
                 for platform, layers in self.layers.items()
@@ -49,4 +54,5 @@ def load(data: Mapping[str, Any]) -> BuildReport:
             platform: [MadeLayer(Layer(**{k: v for k, v in item.items() if k != "cached"}), True) for item in items]
             for platform, items in data["layers"].items()
         },
+        tuple(data.get("builders", ())),
     )

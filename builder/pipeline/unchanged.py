@@ -19,9 +19,9 @@ from builder.store.blobs import Store, hash_file
 KIND = "builds"
 
 
-def key(spec: Path, lock: Path) -> str | None:
-    """What a build of these two files is remembered under; None if either cannot be read."""
-    state = hashlib.sha256()
+def key(spec: Path, lock: Path, builders: Sequence[str] = ("embedded",)) -> str | None:
+    """What a build of these two files by these backends is remembered under; None if either cannot be read."""
+    state = hashlib.sha256(" ".join(sorted(builders)).encode())
     for line in _own_modules():
         state.update(line.encode())
     try:
@@ -43,9 +43,9 @@ def content(path: Path) -> str | None:
         return None
 
 
-def recall(store: Store, spec: Path, lock: Path) -> dict[str, Any] | None:
-    """The record of an earlier build of exactly these files, if all that it made is still in the store."""
-    name = key(spec, lock)
+def recall(store: Store, spec: Path, lock: Path, builders: Sequence[str] = ("embedded",)) -> dict[str, Any] | None:
+    """The record of an earlier build of exactly these files by these backends, if all of it is still in the store."""
+    name = key(spec, lock, builders)
     record = store.recall(KIND, name) if name else None
     if record is None:
         return None
@@ -69,12 +69,13 @@ def remember(
     files: Mapping[str, str],
     blobs: Iterable[str],
     report: Mapping[str, Any],
+    builders: Sequence[str] = ("embedded",),
 ) -> None:
     """Record a build: `files` are hex SHA-256 by path beside the spec, `report` is what to say next time."""
     matched = _matching(spec.parent, patterns)
     if not matched - {spec.name, lock.name} <= files.keys():
         return  # a file came while the image was being built, and is not in it
-    if name := key(spec, lock):
+    if name := key(spec, lock, builders):
         record = {
             "patterns": list(patterns),
             "matched": sorted(matched),

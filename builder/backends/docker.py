@@ -1,0 +1,126 @@
+"""The Docker backend: actions as builds of a rendered Dockerfile, on any engine that Docker's configuration names.
+
+The root of an action becomes an image of one layer, sent once to each engine and checked by its diff ID ever after;
+all else travels with the build. The output comes back as a tar, which is read as one from a stranger: bounded, plain
+paths, files and folders only. `docs/backends.md` says what is left in an engine and how to remove it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from builder.backends import docker_buildkit as buildkit
+from builder.backends import docker_classic as classic
+from builder.backends.action import OUTPUT, Action
+from builder.backends.docker_context import context, dockerfile, inputs
+from builder.backends.docker_engine import Engine, connected
+from builder.backends.docker_root import root_image, root_tar
+from builder.backends.outputs import failure, keep, once, root_debs
+from builder.backends.roots import emulator, root_key
+from builder.errors import EnvironmentFault, IntegrityError
+from builder.layers.debtar import read_deb_tar
+from builder.layers.entry import Entry, Kind
+from builder.layers.packages import PackageReader
+from builder.layers.spool import Spool
+from builder.progress import Progress, Step
+from builder.store.artifact import Artifact
+from builder.store.blobs import Store
+
+RECORDS = "actions-docker"
+"""What the store remembers outputs under: never the embedded backend's, so that two builders are two witnesses."""
+
+_KILLED = 137
+"""128 + SIGKILL, which no compiler sends itself: the container was killed, by hand or for want of memory."""
+
+
+class DockerBackend:
+    """Runs actions on a Docker engine.
+
+    Args:
+        store: has the blobs that actions name, and takes their outputs.
+        artifacts: every deb that actions name and every tool, such as all artifacts of the locks in use.
+        packages: reads the debs.
+        allow_scripts: as `builder.layers.root.root_entries`.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Sequence[Artifact],
+        packages: PackageReader,
+        *,
+        allow_scripts: Collection[str] = (),
+    ) -> None:
+        self._store = store
+        self._packages = packages
+        self._artifacts: Mapping[str, Artifact] = {item.sha256: item for item in artifacts}
+        self._allow_scripts = allow_scripts
+
+    def check(self) -> None:
+        """Raise `EnvironmentFault`, saying what to do, if no engine can be used.
+
+        What killed builds left in the engine is removed on the way.
+        """
+        with connected() as engine:
+            classic.sweep(engine)
+            buildkit.check()
+
+    def run(self, action: Action, progress: Progress) -> str:
+        """Run an action, or find its output; see `builder.backends.action.Backend`."""
+
+        def make() -> str:
+            with progress.step(action.name) as step, connected() as engine:
+                return self._run(action, engine, step)
+
+        return once(action, self._store, RECORDS, make)
+
+    def _run(self, action: Action, engine: Engine, step: Step) -> str:
+        foreign = action.platform != engine.platform
+        step.note("docker, emulated" if foreign else "docker")
+        runner = None
+        if foreign:
+            tools = [item for item in self._artifacts.values() if "tools" in item.roles]
+            runner = emulator(self._store, tools, host=engine.platform, guest=action.platform)
+        bundle = inputs(action, self._store, runner)
+        debs = root_debs(action, self._artifacts)
+        make_root = partial(root_tar, self._packages, debs, epoch=action.epoch, allow_scripts=self._allow_scripts)
+        if buildkit.wanted():
+            root = make_root()
+            text = dockerfile(action, root=root.digest, image=None, bundle=bundle.digest, emulator=runner)
+            parts = context(text, [root, bundle], epoch=action.epoch)
+            outcome = buildkit.build(engine, parts, epoch=action.epoch, store=self._store)
+        else:
+            image = root_image(engine, self._store, root_key(debs, epoch=action.epoch), make_root)
+            text = dockerfile(action, root=image.root, image=image.id, bundle=bundle.digest, emulator=runner)
+            outcome = classic.build(engine, context(text, [bundle], epoch=action.epoch), keep=image.id)
+        if outcome.status == _KILLED:
+            raise EnvironmentFault(
+                "its container was killed before it was done",
+                where=action.name,
+                hint="for want of memory? `dmesg` on the engine's machine says so; then run kbuild again",
+            )
+        if outcome.status != 0 or outcome.tar is None:
+            raise failure(action, outcome.status, outcome.output)
+        return keep(action, output_entries(action, outcome.tar), self._store)
+
+
+def output_entries(action: Action, tar: Spool) -> Iterator[Entry]:
+    """What an action left, out of a tar that an engine made; a file with several names is a file at each.
+
+    Raises:
+        IntegrityError: the tar is malformed or holds what no tar of a folder of files would.
+    """
+    found = read_deb_tar(tar, action.name)
+    files = {entry.path: entry for entry in found if entry.kind is Kind.FILE}
+    below = f"{OUTPUT.removeprefix('/')}/"
+    for entry in found:
+        if entry.path == below[:-1] and entry.kind is Kind.DIRECTORY:
+            continue
+        if not entry.path.startswith(below):
+            raise IntegrityError(f"the engine's tar of {OUTPUT} holds {entry.path!r}", where=action.name)
+        content = files[entry.target] if entry.kind is Kind.HARDLINK else entry
+        yield replace(content, path=entry.path.removeprefix(below))
