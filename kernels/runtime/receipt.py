@@ -75,6 +75,7 @@ class Draft:
                 {key: plain(getattr(item, key)) for key in ("name", "needed", "found", "remedy")}
                 for item in fault.unmet
             ]
+        self._result.pop("outputs", None)  # there are none: what was written has been taken back
         return self._finished({"status": "error", "error": error}, {})
 
     def _finished(self, outcome: dict[str, Any], beside: dict[str, Any]) -> bytes:
