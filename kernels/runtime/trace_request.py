@@ -21,7 +21,7 @@ MOST: Final = 64
 """Equations, cuts, segments or iterations that one request may name."""
 
 LARGEST: Final = 2**53 - 1
-PATH: Final = r"[0-9]+(/(i[0-9]+|c[0-9]+|b[0-9]+|[0-9]+))*"
+PATH: Final = r"[0-9]+(/(i[0-9]+|c[0-9]+|b[0-9]*|[0-9]+))*"
 ARGUMENT: Final = r"(params|inputs|const)\[.{1,4000}\]|key"
 
 

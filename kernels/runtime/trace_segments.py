@@ -7,7 +7,7 @@ what follows needs; asking for them ends fusion there, and only there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,12 @@ def segments(asked: Segments, program: Frame, arguments: Sequence[Any], names: S
         raise InputError("values are given for exactly one segment")
     document["inputs"] = [hashed(value) for value in place.arguments]
     document["equations"] = [
-        {"path": equation.path, "primitive": equation.primitive, **equation.document()}
+        {
+            "path": equation.path,
+            "primitive": equation.primitive,
+            "takes": [place.names[slot] for slot in taken_by([equation])],
+            **equation.document(),
+        }
         for equation in place.frame.equations
     ]
     document["cuts"] = [{"cut": cut, "values": _hashes(place, place.at(cut, live=True))} for cut in asked.cuts]
@@ -70,8 +75,8 @@ def segments(asked: Segments, program: Frame, arguments: Sequence[Any], names: S
             {"segment": [start, stop], "inputs": _hashes(place, taken), "outputs": _hashes(place, made)}
         )
         if asked.values:
-            tensors |= {f"in:{place.name(slot)}": value for slot, value in taken.items()}
-            tensors |= {f"out:{place.name(slot)}": value for slot, value in made.items()}
+            tensors |= {f"in:{place.names[slot]}": value for slot, value in taken.items()}
+            tensors |= {f"out:{place.names[slot]}": value for slot, value in made.items()}
     return document, tensors
 
 
@@ -95,6 +100,15 @@ class _Place:
     frame: Frame
     arguments: Sequence[Any]
     folder: Path
+    names: dict[int, str] = field(default_factory=dict)
+    """Each slot's name: which argument it is, or the equation that fills it and which of its results it is."""
+
+    def __post_init__(self) -> None:
+        self.names |= {slot: f"argument{index}" for index, slot in enumerate(self.frame.arguments)}
+        self.names |= {slot: f"const[{index}]" for index, slot in enumerate(self.frame.constants)}
+        for equation in self.frame.equations:
+            used = [slot for slot in equation.outputs if slot is not None]
+            self.names |= {slot: f"{equation.path}:out{index}" for index, slot in enumerate(used)}
 
     def equation(self, path: str) -> Equation:
         for equation in self.frame.equations:
@@ -133,12 +147,14 @@ class _Place:
 
     def inside(self, equation: Equation, step: str) -> _Place:
         """One of an equation's own programs, as it is called at that point."""
-        params, inputs, number = equation.equation.params, self.inputs(equation), int(step[1:])
+        params, inputs = equation.equation.params, self.inputs(equation)
         if equation.primitive == "cond" and step[0] == "b":
             branches = params["branches"]
-            if number != min(max(int(inputs[0]), 0), len(branches) - 1):
-                raise InputError(f"{equation.path!r} does not take branch {number}")
-            return self._body(branches[number], inputs[1:], equation)
+            taken = min(max(int(inputs[0]), 0), len(branches) - 1)
+            if step not in {"b", f"b{taken}"}:
+                raise InputError(f"{equation.path!r} takes branch {taken}, not {step!r}")
+            return self._body(branches[taken], inputs[1:], equation)
+        number = int(step[1:] or 0)
         if equation.primitive == "scan" and step[0] == "i" and number < params["length"]:
             first, head = params["num_consts"], params["num_consts"] + params["num_carry"]
             carry = scan_passes(equation, inputs, number)[: params["num_carry"]] if number else inputs[first:head]
@@ -157,18 +173,9 @@ class _Place:
     def _body(self, closed: Any, arguments: Sequence[Any], caller: Equation) -> _Place:
         return _Place(frame(closed.jaxpr, closed.consts, self.folder, caller.source), arguments, self.folder)
 
-    def name(self, slot: int) -> str:
-        """A slot's name: the equation that fills it and which of its results, or which argument it is."""
-        if slot in self.frame.arguments:
-            return f"argument{self.frame.arguments.index(slot)}"
-        for equation in self.frame.equations:
-            if slot in equation.outputs:
-                return f"{equation.path}:out{[one for one in equation.outputs if one is not None].index(slot)}"
-        return f"const[{list(self.frame.constants).index(slot)}]"
-
 
 def _hashes(place: _Place, values: Mapping[int, Any]) -> list[list[str]]:
-    return [[place.name(slot), hashed(value)] for slot, value in values.items()]
+    return [[place.names[slot], hashed(value)] for slot, value in values.items()]
 
 
 def _loop(equation: Equation, inputs: Sequence[Any], iterations: Sequence[int]) -> dict[str, Any]:
