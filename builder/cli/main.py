@@ -23,6 +23,8 @@ VERBS = {
     "build": "build the image of a spec and print its digest",
     "lock": "resolve a spec to exact, hashed artifacts",
     "run": "run an image on inputs, in a sandbox",
+    "verify": "run an image on many hosts and compare every bit",
+    "diff": "compare two runs' outputs bit by bit",
     "export": "write an image as an OCI layout or a Docker archive",
     "inspect": "show what an image is made of",
     "store": "verify, clean or locate what kbuild keeps",

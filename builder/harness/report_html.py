@@ -1,0 +1,133 @@
+"""The report as one page: no script, nothing fetched, and nothing that a host wrote is taken for markup.
+
+Everything is escaped by the template engine, and stripped of characters that reorder text. The page forbids itself
+scripts, frames, forms and all loading; its one style sheet is allowed by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from builder.harness import report_words as words
+from builder.harness.compare.model import Status
+from builder.harness.report_chart import chart
+from builder.harness.report_model import Difference, Effect, Report, Section, letters, sections
+from builder.harness.report_receipts import shown, what_ran
+from builder.harness.verdict import HostRun, Verdict
+from builder.resources import shipped
+from builder.spec.findings import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TONES = {
+    Verdict.EQUAL: "good",
+    Verdict.DIFFERS: "bad",
+    Verdict.FAILED: "bad",
+    Verdict.REFUSED: "warn",
+    Verdict.TIMED_OUT: "warn",
+    Verdict.ALONE: "info",
+    Effect.HELD: "good",
+    Effect.MOVED: "bad",
+    Effect.NOT_VARIED: "none",
+}
+"""Which of the style sheet's colours goes with a verdict; a symbol and a word always stand beside it."""
+
+
+def html(report: Report) -> str:
+    """The page, as text to be written in UTF-8."""
+    templates = _templates()
+    style = (shipped("templates") / "report.css").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    found = sections(report.verification)
+    return templates.get_template("report.html.j2").render(
+        report=report,
+        verification=report.verification,
+        style=style,
+        style_digest=digest,
+        headline=words.headline(report),
+        counts=report.counts(),
+        facts=what_ran(report.verification.runs),
+        sections=found,
+        matrices=[_matrix(section) for section in found],
+        labels=_labels(found),
+        receipts=[entry for run in report.verification.runs if (entry := shown(run))],
+    )
+
+
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - only a page needs it
+
+    found = Environment(
+        loader=FileSystemLoader(shipped("templates")),
+        undefined=StrictUndefined,
+        autoescape=True,
+        finalize=_fit,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters |= {"digits": _digits, "chart": chart, "member": _member}
+    found.globals |= {"words": words, "tones": TONES, "letters": letters, "Status": Status}
+    return found
+
+
+def _fit(value: Any) -> Any:
+    """What the template writes: strings without controls and without characters that reorder the text around them."""
+    if type(value) is not str:  # not the engine's own Markup, which has been through here
+        return value
+    return "\n".join(printable(line) for line in value.split("\n"))
+
+
+def _matrix(section: Section) -> dict[str, Any]:
+    repeated = max(run.repeat for run in section.runs) > 1
+    return {
+        "section": section,
+        "columns": [(output, _kind(section.runs, output)) for output in section.outputs],
+        "rows": [
+            {
+                "run": run,
+                "name": words.host_name(run, repeated=repeated),
+                "conditions": words.conditions(run.conditions.described()),
+                "cells": [section.label(run, output) for output in section.outputs],
+            }
+            for run in section.runs
+        ],
+    }
+
+
+def _kind(runs: Sequence[HostRun], output: str) -> str:
+    """An output's type and shape, by the first run that has it."""
+    facts = next((run.outputs[output] for run in runs if output in run.outputs), {})
+    return words.tensor_kind(facts.get("dtype"), facts.get("shape"))
+
+
+def _labels(found: Sequence[Section]) -> dict[tuple[str, str, str, str, int], str]:
+    """The letter of every run's group, by platform, case, output, host and repeat."""
+    return {
+        (section.platform, section.case, output, member.host, member.repeat): letters(place)
+        for section in found
+        for output in section.outputs
+        for place, group in enumerate(section.groups[output])
+        for member in group.members
+    }
+
+
+def _member(difference: Difference, which: str) -> str:
+    member = difference.a if which == "a" else difference.b
+    return f"{member.host}{f' · run {member.repeat}' if member.repeat > 1 else ''}"
+
+
+def _digits(own: str, other: str) -> list[tuple[str, bool]]:
+    """A bit pattern in runs of digits, each with whether the other pattern has others there."""
+    runs: list[tuple[str, bool]] = []
+    for place, digit in enumerate(own):
+        differs = other[place : place + 1] != digit
+        if runs and runs[-1][1] is differs:
+            runs[-1] = (runs[-1][0] + digit, differs)
+        else:
+            runs.append((digit, differs))
+    return runs

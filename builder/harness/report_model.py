@@ -1,0 +1,212 @@
+"""What a verification has to say for itself, as plain data: every rendering shows this and nothing else.
+
+Nothing here reads a file or knows the time: the same report gives the same bytes in every rendering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from builder.harness.compare.model import TensorDiff
+from builder.harness.verdict import Group, HostRun, Member, Verdict, Verification
+from builder.platforms import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How one group's tensor differs from the reference's; `a` is the reference's run, `b` the group's first."""
+
+    platform: Platform
+    case: str
+    a: Member
+    b: Member
+    tensor: TensorDiff
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """A line of the model's source; `marked` is where the operation stands."""
+
+    number: int
+    text: str
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Localisation:
+    """The first operation whose results two runs do not share.
+
+    Attributes:
+        platform: of both runs.
+        case: the name of the inputs.
+        a: the reference's run.
+        b: the run that parts from it.
+        operation: its path in the traced program, outermost first, such as `classify/conv_general_dilated.2`. None if
+            none was found; `note` says why.
+        primitive: its name, `dot_general` for example.
+        operands: types and shapes that go in, such as `float32[4, 8, 8, 16]`.
+        results: likewise, that come out.
+        file: of the model, by its name in the image.
+        line: counted from 1.
+        source: some lines around that one.
+        inputs_equal: whether all that went in had equal bits; None if that was not compared.
+        differences: the operation's results compared; the names are `out0`, `out1`, ...
+        influences: names out of the influence table that are likely to be the cause, likeliest first.
+        exchanges: how many hashes were asked for on the way.
+        note: what a reader must know to judge this, such as that a traced run agrees where the plain one did not.
+    """
+
+    platform: Platform
+    case: str
+    a: Member
+    b: Member
+    operation: str | None
+    primitive: str | None = None
+    operands: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    file: str | None = None
+    line: int | None = None
+    source: tuple[SourceLine, ...] = ()
+    inputs_equal: bool | None = None
+    differences: tuple[TensorDiff, ...] = ()
+    influences: tuple[str, ...] = ()
+    exchanges: int | None = None
+    note: str | None = None
+
+
+class Effect(StrEnum):
+    """What varying an influence did."""
+
+    HELD = "held"
+    """It was varied, and no bit moved."""
+    MOVED = "moved"
+    """It was varied, and bits moved."""
+    NOT_VARIED = "not varied"
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """A factor that can move a bit, for this spec and this verification.
+
+    Attributes:
+        name: in the influence table.
+        acts: where it acts, in a few words.
+        pinned: how the image pins it; None if it does not.
+        varied: the hosts that put it to the test, and with what.
+        effect: what that did.
+    """
+
+    name: str
+    acts: str
+    pinned: str | None
+    varied: tuple[str, ...] = ()
+    effect: Effect = Effect.NOT_VARIED
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A verification, and what was found out about its differences.
+
+    Attributes:
+        verification: the runs, their verdicts and groups.
+        differences: one for every group that is not the reference's, in the order of the groups.
+        localisations: in the same order; none if nobody looked.
+        influences: in the table's order; none if nobody asked.
+        title: a heading of the reader's choice; None: the kernel's name.
+        moment: when this was made, in words; None leaves it out, so that equal findings are equal bytes.
+    """
+
+    verification: Verification
+    differences: tuple[Difference, ...] = ()
+    localisations: tuple[Localisation, ...] = ()
+    influences: tuple[Influence, ...] = ()
+    title: str | None = None
+    moment: str | None = None
+
+    @property
+    def conclusion(self) -> Conclusion:
+        """The whole in one word."""
+        found = {run.verdict for run in self.verification.runs}
+        if Verdict.DIFFERS in found:
+            return Conclusion.DIFFERS
+        if found <= {Verdict.EQUAL} and found:
+            return Conclusion.AGREED
+        return Conclusion.OPEN
+
+    def counts(self) -> dict[Verdict, int]:
+        """How many runs ended how; only those that did, in the order of `Verdict`."""
+        every = [run.verdict for run in self.verification.runs]
+        return {verdict: every.count(verdict) for verdict in Verdict if verdict in every}
+
+
+class Conclusion(StrEnum):
+    """What a verification comes to."""
+
+    AGREED = "agreed"
+    """Every run delivered and gave its platform's bits."""
+    DIFFERS = "differs"
+    """At least one run gave other bits."""
+    OPEN = "open"
+    """No bits differ, but some runs gave none, or had none to be compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The runs of one platform and case, and what they gave: one matrix.
+
+    `outputs` are names, sorted; `groups` by output, the reference's first.
+    """
+
+    platform: Platform
+    case: str
+    runs: tuple[HostRun, ...]
+    outputs: tuple[str, ...]
+    groups: dict[str, tuple[Group, ...]]
+
+    def label(self, run: HostRun, output: str) -> str | None:
+        """The letter of the group that a run's output is in; the reference's is A. None if it gave none."""
+        member = Member(run.host, run.repeat)
+        for place, group in enumerate(self.groups.get(output, ())):
+            if member in group.members:
+                return letters(place)
+        return None
+
+
+def sections(verification: Verification) -> tuple[Section, ...]:
+    """One per platform and case, in the order of platforms, then cases."""
+    found = []
+    for platform in sorted({run.platform for run in verification.runs}):
+        for case in verification.cases:
+            runs = tuple(run for run in verification.runs if (run.platform, run.case) == (platform, case))
+            groups: dict[str, tuple[Group, ...]] = {}
+            for group in verification.groups:
+                if (group.platform, group.case) == (platform, case):
+                    groups[group.output] = (*groups.get(group.output, ()), group)
+            if runs:
+                found.append(Section(platform, case, runs, tuple(sorted(groups)), groups))
+    return tuple(found)
+
+
+def letters(place: int) -> str:
+    """A, B, ..., Z, AA, AB, ... for 0, 1, ..., 25, 26, 27, ..."""
+    name = ""
+    place += 1
+    while place:
+        place, rest = divmod(place - 1, 26)
+        name = chr(ord("A") + rest) + name
+    return name
+
+
+def from_runs(
+    verification: Verification,
+    differences: Sequence[Difference] = (),
+    *,
+    localisations: Sequence[Localisation] = (),
+    influences: Sequence[Influence] = (),
+    title: str | None = None,
+    moment: str | None = None,
+) -> Report:
+    """Put a report together; see `Report` for what is what."""
+    return Report(verification, tuple(differences), tuple(localisations), tuple(influences), title, moment)

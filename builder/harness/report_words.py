@@ -1,0 +1,113 @@
+"""Words and numbers that the terminal and the page share, made fit to show: much of them comes from hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from builder.harness.compare.model import Cases, Status, TensorDiff, Unit
+from builder.harness.report_model import Conclusion, Effect, Report
+from builder.harness.verdict import HostRun, Verdict
+from builder.spec.findings import printable
+
+SYMBOLS: Final[Mapping[Verdict, str]] = {
+    Verdict.EQUAL: "=",
+    Verdict.DIFFERS: "≠",
+    Verdict.FAILED: "✕",
+    Verdict.REFUSED: "⊘",
+    Verdict.TIMED_OUT: "◷",
+    Verdict.ALONE: "○",
+}
+"""A shape for each verdict, so that none is told by its colour alone."""
+
+EFFECTS: Final[Mapping[Effect, str]] = {Effect.HELD: "=", Effect.MOVED: "≠", Effect.NOT_VARIED: "·"}
+
+_CASES: Final = {
+    "signed_zero": "-0 against +0",
+    "infinity": "with an infinity",
+    "nan_bits": "NaNs of other bits",
+    "nan": "NaN against a number",
+}
+
+
+def headline(report: Report) -> str:
+    """The conclusion as a sentence."""
+    counts = report.counts()
+    total = sum(counts.values())
+    match report.conclusion:
+        case Conclusion.AGREED:
+            return f"All {total} runs agree, bit for bit" if total != 1 else "One run, nothing to compare it with"
+        case Conclusion.DIFFERS:
+            count = counts[Verdict.DIFFERS]
+            return f"{count} of {total} runs {'differs' if count == 1 else 'differ'}"
+    rest = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if verdict in counts)
+    return f"No bits differ, but not every run counts: {rest}" if total else "Nothing ran"
+
+
+def host_name(run: HostRun, *, repeated: bool) -> str:
+    """A run's name in a table; which repeat it is only where there are several."""
+    return printable(run.host) + (f" · run {run.repeat}" if repeated else "")
+
+
+def conditions(described: Mapping[str, Any]) -> str:
+    """What is out of the ordinary about a run, in one line."""
+    return ", ".join(f"{name} {_plain(value)}" for name, value in described.items())
+
+
+def tensor_kind(dtype: str | None, shape: Sequence[int] | None) -> str:
+    """`float32 [2, 384]`."""
+    return "missing" if dtype is None or shape is None else f"{printable(dtype)} {list(shape)}"
+
+
+def share(tensor: TensorDiff) -> str:
+    """How many elements differ, of how many."""
+    if tensor.status is not Status.VALUES:
+        return "none" if tensor.equal else "not compared"
+    percent = 100 * tensor.differing / tensor.elements
+    shown = f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"  # noqa: PLR2004 - two digits
+    return f"{tensor.differing:,} of {tensor.elements:,} ({shown} %)"
+
+
+def distance(tensor: TensorDiff) -> str:
+    """The largest distance with its unit."""
+    if not tensor.largest:
+        return "-"
+    return f"{tensor.largest:,} ULP" if tensor.unit is Unit.ULP else f"{tensor.largest:,}"
+
+
+def mismatch(tensor: TensorDiff) -> str:
+    """Why two tensors could not be compared, in a sentence."""
+    match tensor.status:
+        case Status.ONLY_A:
+            return "missing in the second"
+        case Status.ONLY_B:
+            return "missing in the first"
+        case Status.TYPE | Status.SHAPE:
+            first, second = tensor_kind(tensor.dtype_a, tensor.shape_a), tensor_kind(tensor.dtype_b, tensor.shape_b)
+            return f"{first} against {second}"
+    return ""
+
+
+def special_cases(cases: Cases) -> list[tuple[str, int]]:
+    """What is not a plain distance, with how often it occurs; without what does not occur."""
+    return [(words, count) for name, words in _CASES.items() if (count := getattr(cases, name))]
+
+
+def bucket(place: int) -> str:
+    """The distances that one bar of a histogram stands for."""
+    if place == 0:
+        return "1"
+    low, high = 1 << place, (2 << place) - 1
+    return f"{low}-{high}" if high < 1 << 7 else f"2^{place}"
+
+
+def filled(histogram: Sequence[int]) -> list[tuple[int, int]]:
+    """The bars from the first that is not empty to the last: place and count."""
+    first = next((place for place, count in enumerate(histogram) if count), 0)
+    return list(enumerate(histogram))[first:]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{printable(str(name))}={printable(str(item))}" for name, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else printable(str(value))
