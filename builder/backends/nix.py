@@ -1,0 +1,189 @@
+"""The Nix backend: actions as derivations, built in Nix's sandbox.
+
+Nix gets every input by its hash and the expression of `templates/image.nix.j2` over the library in nix/. It unpacks
+the packages itself, with a BusyBox that the lock names, and runs the command at the paths that every backend has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from builder.backends.action import Action
+from builder.backends.busybox import busybox, busybox_deb
+from builder.backends.nix_expression import (
+    BUSYBOX,
+    LIBRARY,
+    Ingredients,
+    Named,
+    deb_name,
+    render_action,
+    render_probe,
+    store_name,
+)
+from builder.backends.nix_faults import OWN_WORDS, refusal
+from builder.backends.nix_root import additions, write_plain_tar
+from builder.backends.nix_tools import BuildFailed, FixedFile, Nix
+from builder.backends.outputs import failure, folder_entries, input_parts, keep, once, root_debs
+from builder.backends.workplace import workplace
+from builder.errors import EnvironmentFault, KernelError
+from builder.layers.packages import PackageReader
+from builder.layers.root import root_entries
+from builder.lock.model import FORMAT
+from builder.platforms import host_platform
+from builder.progress import Progress
+from builder.resources import shipped
+from builder.store.artifact import Artifact
+from builder.store.blobs import Store
+
+RECORDS = "actions-nix"
+"""What the store remembers outputs under; see `builder.backends.outputs.once`."""
+
+_ROOTS = "nix-additions"
+"""What the store remembers a root's additions under: value = `{"additions": <hex SHA-256>}`."""
+
+_ADDITIONS = "additions.tar"
+_EXPRESSION = "image.nix"
+_RESULT = "result"
+_STATUS = re.compile(rf"^{OWN_WORDS}the command ended with status (\d+)\n?\Z", re.MULTILINE)
+
+
+class NixBackend:
+    """Runs actions in the sandbox of this machine's Nix.
+
+    Args:
+        store: has the blobs that actions name, and takes their outputs.
+        artifacts: every deb that actions name and every tool, such as all artifacts of the locks in use.
+        packages: reads the debs.
+        allow_scripts: as `builder.layers.root.root_entries`.
+    """
+
+    name = "nix"
+
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Sequence[Artifact],
+        packages: PackageReader,
+        *,
+        allow_scripts: Collection[str] = (),
+    ) -> None:
+        self._store = store
+        self._packages = packages
+        self._artifacts: Mapping[str, Artifact] = {item.sha256: item for item in artifacts}
+        self._allow_scripts = allow_scripts
+        self._found: Nix | None = None
+        self._asking = threading.Lock()
+
+    def check(self) -> None:
+        """Raise `EnvironmentFault`, saying what to do, if Nix is absent, too old, or cannot build in a sandbox here."""
+        self._nix()
+
+    def run(self, action: Action, progress: Progress) -> str:
+        """Run an action, or find its output; see `builder.backends.action.Backend`."""
+
+        def make() -> str:
+            with progress.step(action.name) as step:
+                if action.platform != host_platform():
+                    step.note("emulated")
+                return self._run(action)
+
+        return once(action, self._store, RECORDS, make)
+
+    def _nix(self) -> Nix:
+        """This machine's Nix, tried once."""
+        with self._asking:
+            if self._found is None:
+                nix = Nix()
+                with workplace(self._store) as place:
+                    self._lay_out(place, render_probe(host=host_platform()))
+                    try:
+                        nix.build(place / _EXPRESSION, place / _RESULT)
+                    except BuildFailed as error:
+                        raise _fault(error.log) from error
+                self._found = nix
+            return self._found
+
+    def _run(self, action: Action) -> str:
+        nix = self._nix()
+        for item in action.inputs:
+            input_parts(item.path)
+        with workplace(self._store) as place:
+            debs = root_debs(action, self._artifacts)
+            runner = self._emulator(action)
+            extra = self._additions(action, debs)
+            files = [
+                *((deb_name(item), item.sha256) for item in [*debs, *([runner] if runner else [])]),
+                *((store_name(item.path.rpartition("/")[2]), item.sha256) for item in action.inputs),
+                (_ADDITIONS, extra),
+            ]
+            (place / "add").mkdir()
+            nix.add([self._fixed(name, sha256) for name, sha256 in dict.fromkeys(files)], place / "add")
+            ingredients = Ingredients(
+                debs=tuple(Named(deb_name(item), item.sha256) for item in debs),
+                additions=Named(_ADDITIONS, extra),
+                emulator=Named(deb_name(runner), runner.sha256) if runner else None,
+            )
+            self._lay_out(place, render_action(action, ingredients, host=host_platform()))
+            try:
+                output = nix.build(place / _EXPRESSION, place / _RESULT)
+            except BuildFailed as error:
+                raise _explained(action, error.log) from error
+            return keep(action, folder_entries(action, output), self._store)
+
+    def _lay_out(self, place: Path, expression: str) -> None:
+        """Put an expression into a folder, with the library and BusyBox beside it."""
+        deb = busybox_deb(self._artifacts.values(), host_platform())
+        shutil.copytree(shipped("nix"), place / LIBRARY)
+        shutil.copytree(busybox(self._store, deb), place / BUSYBOX)
+        (place / _EXPRESSION).write_text(expression)
+
+    def _fixed(self, name: str, sha256: str) -> FixedFile:
+        path = self._store.verified(sha256)
+        return FixedFile(name, path, sha256, path.stat().st_size)
+
+    def _additions(self, action: Action, debs: Sequence[Artifact]) -> str:
+        """Hex SHA-256 of the tar, in the store, of what a root has beside its packages' files."""
+        parts = (str(FORMAT), str(action.epoch), *action.root, *sorted(self._allow_scripts))
+        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        with self._store.lock(f"{_ROOTS}-{key}"):
+            record = self._store.recall(_ROOTS, key)
+            known = record.get("additions") if record else None
+            if isinstance(known, str) and self._store.has(known):
+                return known
+            read = self._packages.read(debs)
+            entries = root_entries(read, epoch=action.epoch, allow_scripts=self._allow_scripts)
+            with self._store.writer() as writer:
+                write_plain_tar(additions(entries, read), writer.write)
+                found = writer.commit()
+            self._store.remember(_ROOTS, key, {"additions": found})
+            return found
+
+    def _emulator(self, action: Action) -> Artifact | None:
+        """The package of the static emulator that an action's platform needs here."""
+        host = host_platform()
+        if action.platform == host:
+            return None
+        for item in self._artifacts.values():
+            if "tools" in item.roles and item.name.startswith("qemu-user") and host in item.platforms:
+                return item
+        raise EnvironmentFault(
+            f"the lock names no emulator that runs {action.platform} on {host}",
+            hint="run `kbuild lock` again, or build for this machine's platform only",
+        )
+
+
+def _explained(action: Action, log: str) -> KernelError | EnvironmentFault:
+    """A failed build as an error: the command's own failure, or that of what starts it."""
+    if found := _STATUS.search(log):
+        return failure(action, int(found[1]), log[: found.start()])
+    return _fault(log)
+
+
+def _fault(log: str) -> EnvironmentFault:
+    last = log.strip().rpartition("\n")[2]
+    return refusal(last) or EnvironmentFault(f"Nix cannot run a build here: {last}")

@@ -1,0 +1,154 @@
+"""Nix's own programs, wrapped: nix-store, nix-prefetch-url and nix-build."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.backends.nix_faults import OWN_WORDS, refusal
+from builder.errors import EnvironmentFault
+
+OLDEST = (2, 8)
+
+OPTIONS = (
+    *("--option", "sandbox", "true"),
+    *("--option", "sandbox-fallback", "false"),
+    # What is built here is nothing that a cache has, and asking one would be network access.
+    *("--option", "substitute", "false"),
+    *("--option", "builders", ""),
+)
+"""What every command insists on. A daemon ignores the first two where the user is not trusted, so a build also looks
+for itself whether it is in a sandbox (`nix/compile.sh`)."""
+
+_LARGE = 8 << 20
+"""Bytes from which a file is worth a process of its own that looks whether Nix has it already."""
+
+_VERSION = re.compile(r"\b(\d+)\.(\d+)")
+_FAILED = re.compile(r"'([^']+\.drv)'")
+
+
+@dataclass(frozen=True, slots=True)
+class FixedFile:
+    """A file for the Nix store: its name there, where it is, its hex SHA-256 and size in bytes."""
+
+    name: str
+    path: Path
+    sha256: str
+    size: int
+
+
+class BuildFailed(Exception):
+    """A script of the library in nix/ ended with an error.
+
+    Args:
+        log: all that it printed, its own words in the last line.
+    """
+
+    def __init__(self, log: str) -> None:
+        super().__init__(log)
+        self.log = log
+
+
+class Nix:
+    """The Nix of this machine, single-user or with a daemon, as its own settings say.
+
+    Raises:
+        EnvironmentFault: there is none, or it is too old.
+    """
+
+    def __init__(self) -> None:
+        from plumbum import CommandNotFound, local  # noqa: PLC0415 - not needed to print a version
+
+        try:
+            self._programs = {name: local[name] for name in ("nix-build", "nix-store", "nix-prefetch-url")}
+        except CommandNotFound as error:
+            raise EnvironmentFault(
+                f"Nix is not installed: there is no {error.program}",
+                hint="install Nix, such as Debian's package `nix-bin`, or build with another --backend",
+            ) from error
+        self.version = self._version()
+        if self.version < OLDEST:
+            raise EnvironmentFault(
+                f"Nix {'.'.join(map(str, self.version))} is too old; kbuild needs {'.'.join(map(str, OLDEST))}",
+                hint="install a newer Nix, or build with another --backend",
+            )
+
+    def add(self, files: Sequence[FixedFile], place: Path) -> None:
+        """Have files in the Nix store, each as the fixed output that its name and hash stand for.
+
+        Args:
+            files: whose content was checked against the hash.
+            place: a folder on the files' own file system, for links that bear the names.
+
+        Raises:
+            EnvironmentFault: Nix does not take them.
+        """
+        named = []
+        for file in files:
+            if file.size >= _LARGE:
+                url = file.path.absolute().as_uri()
+                self._run("nix-prefetch-url", "--type", "sha256", "--name", file.name, url, file.sha256)
+                continue
+            link = place / file.sha256 / file.name
+            link.parent.mkdir(exist_ok=True)
+            if not link.exists():
+                link.hardlink_to(file.path)
+            named.append(str(link))
+        for start in range(0, len(named), 512):
+            self._run("nix-store", "--add-fixed", "sha256", *named[start : start + 512])
+
+    def build(self, expression: Path, link: Path) -> Path:
+        """Build what an expression stands for.
+
+        Args:
+            expression: a file whose value is one derivation.
+            link: to be made; while it stands, Nix's garbage collector leaves the result alone.
+
+        Returns:
+            The output's path in the Nix store.
+
+        Raises:
+                BuildFailed: a script of the library ended with an error.
+            EnvironmentFault: Nix could not do it.
+        """
+        status, out, said = self._call("nix-build", str(expression), "--out-link", str(link), *OPTIONS)
+        if status == 0:
+            return Path(out.strip().splitlines()[-1])
+        log = self._log(said)
+        if OWN_WORDS in log.rstrip().rpartition("\n")[2]:
+            raise BuildFailed(log)
+        raise refusal(said) or EnvironmentFault(f"nix-build failed: {said.strip()}")
+
+    def _log(self, said: str) -> str:
+        """What the builder that failed printed, without Nix's own words; empty if none did."""
+        for line in said.splitlines():
+            if ("failed" in line or "Cannot build" in line) and (found := _FAILED.search(line)):
+                status, log, _ = self._call("nix-store", "--read-log", found[1])
+                if status == 0 and log:
+                    return log
+        return ""
+
+    def _version(self) -> tuple[int, int]:
+        _, out, said = self._call("nix-build", "--version")
+        found = _VERSION.search(out)
+        if found is None:
+            raise refusal(said) or EnvironmentFault(f"nix-build does not say its version: {(out or said).strip()}")
+        return int(found[1]), int(found[2])
+
+    def _run(self, program: str, *arguments: str) -> str:
+        status, out, said = self._call(program, *arguments)
+        if status != 0:
+            raise refusal(said) or EnvironmentFault(f"{program} failed: {said.strip()}")
+        return out
+
+    def _call(self, program: str, *arguments: str) -> tuple[int, str, str]:
+        """Run to the end; returns exit status, stdout and stderr."""
+        command: Any = self._programs[program]
+        try:
+            status, out, said = command.with_env(LC_ALL="C.UTF-8").run(arguments, retcode=None)
+        except OSError as error:
+            raise EnvironmentFault(f"{program} does not start: {error.strerror}") from error
+        return int(status), str(out), str(said)

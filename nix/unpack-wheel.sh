@@ -1,0 +1,3 @@
+. "$prelude"
+mkdir "$out"
+unzip -q -d "$out" "$wheel"
