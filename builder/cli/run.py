@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     machine = from_environment(os.environ)
     store = Store(machine.store)
     given = set_inputs(options.set)
-    digest = _digest(options, store, machine)
+    digest = image_of(options, store, machine)
     with tempfile.TemporaryDirectory(prefix="kbuild-") as folder:
         inputs = list(options.input)
         if given:
@@ -83,7 +83,8 @@ def set_inputs(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _digest(options: argparse.Namespace, store: Store, machine: Machine) -> str:
+def image_of(options: argparse.Namespace, store: Store, machine: Machine) -> str:
+    """The digest that `options.image` names: itself, or that of the spec's image, which is built if need be."""
     if re.fullmatch(r"(sha256:)?[0-9a-f]{6,64}", options.image):
         return str(options.image)
     from builder.cli.display import progress

@@ -92,7 +92,7 @@ def _made(store: Store, job: Job, timeout: float, progress: Progress) -> HostRun
             left = _Left(receipt.document, keep(store, out)) if receipt else _Left()
             return _ended(job, _verdict(error, receipt), seconds, left, error)
         seconds = time.monotonic() - began
-        why = untrue(image, out, result.receipt)
+        why = untrue(image, out)
         folder = keep(store, out)
     if why:
         return _ended(job, Verdict.FAILED, seconds, _Left(result.receipt, folder), KbuildError(why))
