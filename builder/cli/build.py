@@ -79,7 +79,7 @@ def _summary(answer: BuildReport, took: float) -> None:
     if not made:
         print(f"{answer.name}: nothing changed ({took:.2f} s)", file=sys.stderr)
         return
-    from builder.cli.render import human_size, table
+    from builder.cli.appearance import human_size, table
 
     for platform, layers in answer.layers.items():
         rows = [

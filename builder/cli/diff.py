@@ -15,8 +15,8 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Say which outputs differ, in which elements and how far; 0 if every bit is equal, else 1."""
+    from builder.cli.appearance import console
     from builder.cli.display import progress
-    from builder.cli.render import console
     from builder.harness.compare.differ import diff
     from builder.harness.report_json import diff_to_json
     from builder.harness.report_terminal import comparison

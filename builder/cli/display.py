@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from builder.cli.render import console, human_size
+from builder.cli.appearance import console, human_size
 from builder.progress import Progress, Silent, Unit
 
 PLAIN_INTERVAL = 10.0

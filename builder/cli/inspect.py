@@ -16,7 +16,7 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show each platform's manifest, layers, environment and labels; print the digest."""
-    from builder.cli.render import human_size, table
+    from builder.cli.appearance import human_size, table
     from builder.machine import from_environment
     from builder.oci.image import load
     from builder.store.blobs import Store

@@ -26,6 +26,7 @@ VERBS = {
     "verify": "run an image on many hosts and compare every bit",
     "diff": "compare two runs' outputs bit by bit",
     "export": "write an image as an OCI layout or a Docker archive",
+    "render": "write an image as a directory that docker or nix builds without kbuild",
     "inspect": "show what an image is made of",
     "store": "verify, clean or locate what kbuild keeps",
     "init": "start a new kernel: a working spec and model",
@@ -136,7 +137,7 @@ def _unforeseen(error: Exception) -> KbuildError:
 
 
 def _report(error: KbuildError, words: Sequence[str]) -> None:
-    from builder.cli.render import report_error
+    from builder.cli.appearance import report_error
 
     report_error(error, as_json="--json" in words)
 
@@ -157,7 +158,7 @@ def _meant(word: str) -> str:
 
 def _formatter(words: Sequence[str]) -> type[argparse.HelpFormatter]:
     if {"-h", "--help"} & set(words):
-        from builder.cli.render import colour
+        from builder.cli.appearance import colour
 
         if colour(sys.stdout):
             from rich_argparse import RawDescriptionRichHelpFormatter

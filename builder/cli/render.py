@@ -1,100 +1,87 @@
-"""How answers and errors look to a person: colour on a terminal that wants it, plain words elsewhere."""
+"""`kbuild render SPEC --to DIR`."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builder.errors import KbuildError
+if TYPE_CHECKING:
+    from builder.render.context import Context
+    from builder.render.image import Rendering
+
+NEXT = {
+    "dockerfile": "docker build --network none {}",
+    "nix": "nix-build {}",
+}
+"""The formats, and the command that builds what is rendered."""
 
 
-def colour(stream: TextIO) -> bool:
-    """Whether `stream` shows colour: NO_COLOR and TERM=dumb say no, FORCE_COLOR yes, else a terminal does."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
-
-
-def console() -> Any:
-    """A rich console on stderr."""
-    from rich.console import Console
-
-    wanted = colour(sys.stderr)
-    return Console(
-        stderr=True,
-        color_system="auto" if wanted else None,  # None: no bold or dim either
-        force_terminal=wanted or None,
-        highlight=False,
-        soft_wrap=not wanted,
+def arguments(verb: argparse.ArgumentParser) -> None:
+    """Declare what this verb takes."""
+    verb.add_argument("spec", metavar="SPEC", type=Path, help="the kernel's spec.toml, or its folder")
+    verb.add_argument(
+        "--to", metavar="DIR", type=Path, required=True, help="a new or empty folder, or one that this verb wrote"
     )
+    verb.add_argument("--format", choices=tuple(NEXT), required=True, help="what is to build it")
+    verb.add_argument(
+        "--platform", choices=("linux/amd64", "linux/arm64"), help="which image (default: this machine's)"
+    )
+    verb.add_argument("--with-inputs", action="store_true", help="put the inputs into it; else its fetch.py gets them")
+    verb.add_argument("--locked", action="store_true", help="write nothing beside the spec; fail if there is no lock")
+    verb.add_argument("--offline", action="store_true", help="do not use the network; say what is missing")
 
 
-STYLES = {"error": "1;31", "message": "1", "gutter": "1;34", "caret": "1;31", "hint": "36"}
-"""ANSI colours of what `builder.spec.findings` tells apart; the rest is plain."""
+def run(options: argparse.Namespace) -> int:
+    """Build the image if need be, write the folder, and print its path."""
+    from builder.cli.display import progress
+    from builder.cli.paths import lock_path, spec_path
+    from builder.machine import from_environment
+    from builder.pipeline.backend import embedded
+    from builder.pipeline.rendering import rendering
+    from builder.render.context import check_free, write
+    from builder.store.blobs import Store
+
+    spec = spec_path(options.spec)
+    check_free(options.to)
+    machine = from_environment(os.environ, offline=options.offline)
+    store = Store(machine.store)
+    with progress(options) as display:
+        found = rendering(
+            spec, lock_path(spec), platform=options.platform, machine=machine, store=store,
+            backend=embedded(store), progress=display, locked=options.locked,
+        )  # fmt: skip
+        with display.step("write"):
+            write(_context(found, options.format, with_inputs=options.with_inputs), options.to, store)
+    if options.json:
+        print(json.dumps({"schema": "kbuild.render/1", "target": str(options.to), **_facts(found, options.format)}))
+    else:
+        print(options.to)
+    if not options.quiet:
+        before = "" if options.with_inputs else f"{options.to}/fetch.py, then "
+        print(f"{found.name} {found.platform}: {before}{NEXT[options.format].format(options.to)}", file=sys.stderr)
+    return 0
 
 
-def report_error(error: KbuildError, *, as_json: bool) -> None:
-    """Say on stderr what is wrong and what to do; with `--json` also as an object on stdout."""
-    from builder.spec.findings import SpecErrors
+def _context(found: Rendering, form: str, *, with_inputs: bool) -> Context:
+    if form == "nix":
+        from builder.render.nix import nix_directory
 
-    if as_json:
-        body: dict[str, Any] = {
-            "message": error.message, "where": error.where, "hint": error.hint, "code": error.exit_code,
-        }  # fmt: skip
-        if isinstance(error, SpecErrors):
-            body["findings"] = [asdict(finding) for finding in error.findings]
-        print(json.dumps({"error": body}))
-    wanted = colour(sys.stderr)
-    text = "".join(_painted(style, text) if wanted else text for style, text in _segments(error))
-    print(text, end="", file=sys.stderr)
+        return nix_directory(found, with_inputs=with_inputs)
+    from builder.render.dockerfile import docker_directory
+
+    return docker_directory(found, with_inputs=with_inputs)
 
 
-def _segments(error: KbuildError) -> Iterator[tuple[str, str]]:
-    """An error in pieces, each with its style; only line breaks are left of what could move a cursor."""
-    from builder.spec.findings import SpecErrors, printable, report
-
-    if isinstance(error, SpecErrors):
-        yield from report(error.findings)
-        return
-    first, *more = [printable(line) for line in error.message.splitlines()] or [""]
-    where = f"{printable(error.where)}: " if error.where else ""
-    yield "error", "error"
-    yield "message", f": {where}{first}\n"
-    yield from (("source", f"{line}\n") for line in more)
-    if error.hint:
-        yield "hint", f"hint: {printable(error.hint)}\n"
-
-
-def _painted(style: str, text: str) -> str:
-    """The text in its style, closed before every line break, so that nothing bleeds into the next line."""
-    code = STYLES.get(style)
-    if code is None:
-        return text
-    return "\n".join(f"\x1b[{code}m{line}\x1b[0m" if line.strip() else line for line in text.split("\n"))
-
-
-def human_size(size: float) -> str:
-    """Bytes in the largest binary unit that keeps at least one whole digit."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:  # noqa: PLR2004 - a unit's size
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.2f} GiB"
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """Print a table on stderr; `right` are the columns that hold numbers."""
-    from rich import box
-    from rich.table import Table
-
-    shape = box.SIMPLE_HEAD if colour(sys.stderr) or sys.stderr.isatty() else box.ASCII2
-    grid = Table(title=title, title_justify="left", box=shape, pad_edge=False)
-    for index, column in enumerate(columns):
-        grid.add_column(column, justify="right" if index in right else "left", no_wrap=True)
-    for row in rows:
-        grid.add_row(*row)
-    console().print(grid)
+def _facts(found: Rendering, form: str) -> dict[str, object]:
+    return {
+        "format": form,
+        "platform": found.platform,
+        "builder": found.builder,
+        "manifest": found.manifest,
+        "tree": found.tree_digest,
+        "layers": [{"name": layer.name, "diff_id": layer.diff_id} for layer in found.layers],
+    }

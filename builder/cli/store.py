@@ -47,8 +47,8 @@ def days(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Do it; exit 4 if `verify` found damage."""
+    from builder.cli.appearance import human_size
     from builder.cli.display import progress
-    from builder.cli.render import human_size
     from builder.errors import UsageError
     from builder.machine import from_environment
     from builder.store import collect

@@ -59,8 +59,8 @@ def _seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Run everywhere, compare, and say who agrees."""
+    from builder.cli.appearance import console
     from builder.cli.display import progress
-    from builder.cli.render import console
     from builder.cli.run import image_of
     from builder.harness.compare.parted import differences
     from builder.harness.report import from_runs, html, terminal, to_json

@@ -10,7 +10,7 @@ from command import kbuild, on_terminal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.cli import render
+from builder.cli import appearance
 from builder.errors import KernelError, SpecError
 from builder.spec.findings import SHOWN, Finding, SpecErrors
 
@@ -23,7 +23,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def report(error: Exception, capsys: pytest.CaptureFixture[str]) -> str:
-    render.report_error(error, as_json=False)
+    appearance.report_error(error, as_json=False)
     said = capsys.readouterr()
     assert said.out == ""
     return said.err
@@ -89,7 +89,7 @@ def test_no_style_runs_over_the_end_of_a_line(capsys: pytest.CaptureFixture[str]
 def test_nothing_from_outside_moves_the_cursor(message: str, where: str | None, hint: str | None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_COLOR", "1")
-        text = "".join(part for _, part in render._segments(SpecError(message, where=where, hint=hint)))
+        text = "".join(part for _, part in appearance._segments(SpecError(message, where=where, hint=hint)))
     assert all(char == "\n" or char.isprintable() or char == "\u3000" or not char.isascii() for char in text)
     assert not set(text) & set("\x1b\r\b\t\x07\x9b\u202e")
     assert text.startswith("error: ")
@@ -120,7 +120,7 @@ def test_who_gets_colour(
     monkeypatch.setenv("TERM", "xterm")
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert render.colour(Stream()) is expected
+    assert appearance.colour(Stream()) is expected
 
 
 @pytest.mark.parametrize(
@@ -131,11 +131,11 @@ def test_who_gets_colour(
     ],
 )  # fmt: skip
 def test_sizes(size: int, text: str) -> None:
-    assert render.human_size(size) == text
+    assert appearance.human_size(size) == text
 
 
 def table(env: str) -> list[str]:
-    code = "from builder.cli.render import table; table('t', ('layer', 'size'), [('[bold]base', '1'), ('w', '20')],"
+    code = "from builder.cli.appearance import table; table('t', ('layer', 'size'), [('[bold]base', '1'), ('w', '20')],"
     return ["-c", f"{code} right=(1,)){env}"]
 
 
