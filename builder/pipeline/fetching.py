@@ -23,11 +23,11 @@ def bring(artifacts: Sequence[Artifact], lock: Lock, machine: Machine, store: St
         IntegrityError: its sources have other bytes than the lock names.
     """
     wanted = [Wanted(item.name, item.version, item.sha256, item.size, item.registry, item.path) for item in artifacts]
-    where = partial(sources, machine=machine, snapshots=_dates(lock))
+    where = partial(sources, machine=machine, snapshots=dates(lock))
     fetch(wanted, store, where, progress, jobs=max(4, 2 * machine.jobs), offline=machine.offline)
 
 
-def _dates(lock: Lock) -> dict[str, str]:
+def dates(lock: Lock) -> dict[str, str]:
     """The newest index of each registry: the moment for which the snapshot archive has everything."""
     dates: dict[str, str] = {}
     for index in lock.index:

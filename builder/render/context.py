@@ -61,13 +61,13 @@ def write(context: Context, target: Path, store: Store) -> None:
         check_path(path, "rendered directory")
     target = target.absolute()
     try:
-        _check_free(target)
+        check_free(target)
         if not target.parent.is_dir():
             raise UsageError(f"there is no folder {target.parent}", hint="create it first")
         with _aside(target) as made:
             _fill(made / "new", context, store)
             sync_file_system(made)
-            _check_free(target)
+            check_free(target)
             if target.exists():
                 target.rename(made / "old")
             (made / "new").rename(target)
@@ -78,8 +78,12 @@ def write(context: Context, target: Path, store: Store) -> None:
         ) from error
 
 
-def _check_free(target: Path) -> None:
-    """Refuse to replace anything that no rendering wrote."""
+def check_free(target: Path) -> None:
+    """Refuse to replace anything that no rendering wrote.
+
+    Raises:
+        UsageError: something else stands there.
+    """
     if not target.is_symlink() and (not target.exists() or (target.is_dir() and not any(target.iterdir()))):
         return
     strange: str | None = "."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from builder.errors import LockError
 from builder.layers.digest import TreeDigest
@@ -15,7 +15,7 @@ from builder.render.context import Blob
 from builder.render.flatten import flatten
 from builder.render.image import WHOLE, Input, InputKind, Program, Rendering, Tree
 from builder.render.mtree import Item, mtree
-from builder.render.origins import INPUTS, content_hash, input_names, is_archive, member_hashes
+from builder.render.origins import INPUTS, input_names, is_archive, member_hashes
 from builder.render.steps import Compiled, outputs, roots, slug, step
 from builder.render.trees import Scribe
 from builder.store.artifact import Artifact
@@ -28,6 +28,7 @@ class Materials:
 
     `image` and `toolchain` are the lock's for the image's platform; `interpreter` are the debs of the Python that
     compiles its bytecode, which lays it out too; `tools` are the lock's for the machines that build the rendering.
+    `snapshots` are the moments at which Debian's permanent archive has everything, by registry.
     """
 
     image: tuple[Artifact, ...]
@@ -35,6 +36,7 @@ class Materials:
     interpreter: tuple[Artifact, ...]
     tools: tuple[Artifact, ...]
     allow_scripts: Collection[str] = ()
+    snapshots: Mapping[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -71,6 +73,9 @@ def gather(
     used = [*materials.interpreter, *materials.image, *materials.toolchain, *tools.values()]
     names = input_names(used)
 
+    def program(tool: str, paths: Collection[str]) -> Program:
+        return _program(tools[tool], names[tools[tool].sha256], paths, packages, store)
+
     scribe = Scribe(member_hashes(store, used, names), outputs(compiled, store))
     debs = (*materials.interpreter, *materials.toolchain)
     made = roots(compiled, debs, scribe, packages, allow_scripts=materials.allow_scripts)
@@ -98,9 +103,10 @@ def gather(
         roots=tuple(made.values()),
         steps=rendered,
         inputs=_inputs(used, names, python={item.sha256 for item in materials.interpreter}),
-        busybox=_program(tools["busybox-static"], ("bin/busybox", "usr/bin/busybox"), names, packages),
-        emulator=_emulator(tools["qemu-user"], guests[0], names, packages) if guests else None,
+        busybox=program("busybox-static", ("bin/busybox", "usr/bin/busybox")),
+        emulator=program("qemu-user", _emulated(guests[0])) if guests else None,
         emulated_python=not python_runs,
+        snapshots=materials.snapshots,
         files=files,
         blobs={f"{INPUTS}/{names[item.sha256]}": Blob(item.sha256, item.size) for item in used},
     )
@@ -117,16 +123,19 @@ def _tools(tools: Iterable[Artifact], builder: Platform, *, emulating: bool) -> 
     return found
 
 
-def _program(deb: Artifact, paths: Collection[str], names: Mapping[str, str], packages: PackageReader) -> Program:
+def _program(deb: Artifact, name: str, paths: Collection[str], packages: PackageReader, store: Store) -> Program:
+    """A program out of its package; the store has it afterwards."""
     for entry in packages.read([deb])[0].entries:
         if entry.path in paths and entry.source:
-            return Program(names[deb.sha256], entry.path, content_hash(entry.source()), entry.size)
+            with entry.source() as content:
+                return Program(name, entry.path, store.add(content.read()), entry.size)
     raise LockError(f"{deb.name} {deb.version} holds none of {', '.join(sorted(paths))}")
 
 
-def _emulator(deb: Artifact, guest: Platform, names: Mapping[str, str], packages: PackageReader) -> Program:
+def _emulated(guest: Platform) -> tuple[str, str]:
+    """Where packages have the program that runs programs for `guest`."""
     program = f"usr/bin/qemu-{NAMES[guest].qemu}"
-    return _program(deb, (program, f"{program}-static"), names, packages)
+    return program, f"{program}-static"
 
 
 def _digest(items: Iterable[Item]) -> str:

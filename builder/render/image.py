@@ -95,7 +95,8 @@ class Rendering:
     `manifest` is the digest of kbuild's own manifest; `tree_digest` is that of all layers together, which the file
     `image.mtree` describes. `files` are the mtree files and what lies below `files/`, by path; `blobs` are the inputs'
     bytes, those that no registry has (`registry` is "local") as well as the others. `emulated_python` says that the
-    Python that lays out trees needs the emulator, too.
+    Python that lays out trees needs the emulator, too. `snapshots` are the moments (`YYYY-MM-DDTHH:MM:SSZ`) at which
+    Debian's permanent archive has the inputs, by registry.
     """
 
     name: str
@@ -112,5 +113,6 @@ class Rendering:
     busybox: Program
     emulator: Program | None
     emulated_python: bool
+    snapshots: Mapping[str, str]
     files: Mapping[str, str | bytes]
     blobs: Mapping[str, Blob]

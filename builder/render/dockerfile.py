@@ -1,0 +1,84 @@
+"""An image as a directory for `docker build`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+
+from builder.backends.sandbox import EMULATOR
+from builder.render.context import Context
+from builder.render.image import TARS, Rendering, Step, Tree
+from builder.render.kit import executable, kit, later, template
+from builder.render.origins import UNPACKED
+
+_PYTHON = ("/usr/bin/python3", "-I", "-S", "-B")
+_BUSYBOX = "/.kbuild/busybox"
+
+IGNORED = """\
+# What the build does not read.
+.git
+README.md
+fetch.py
+inputs.json
+"""
+
+
+def docker_directory(rendering: Rendering, *, with_inputs: bool) -> Context:
+    """Everything that `docker build` needs, but the inputs that `fetch.py` gets.
+
+    Args:
+        rendering: what to build.
+        with_inputs: have the inputs in the directory.
+    """
+    files = kit(rendering, with_inputs=with_inputs)
+    files[".dockerignore"] = IGNORED
+    files["Dockerfile"] = dockerfile(rendering)
+    files["README.md"] = template("README.md.j2", r=rendering, with_inputs=with_inputs)
+    return Context(files, executable(files), later(rendering))
+
+
+def dockerfile(rendering: Rendering) -> str:
+    """The Dockerfile: pure text of what is rendered."""
+    python = " ".join((EMULATOR, *_PYTHON) if rendering.emulated_python else _PYTHON)
+    emulator = rendering.emulator
+
+    def lay(verb: str, tree: Tree, target: str) -> str:
+        return f"{python} lay.py {verb} {tree.file} {target} \\\n      --from . --expect {tree.diff_id}"
+
+    preparations = [lay("tree", tree, f"/trees/{tree.name}") for tree in rendering.roots]
+    for step in rendering.steps:
+        preparations += [lay("tar", tree, f"{TARS}/{tree.name}.tar") for tree in step.tars]
+        preparations.append(lay("tree", step.inputs, f"/trees/{step.name}"))
+    return template(
+        "Dockerfile.j2",
+        r=rendering,
+        python=python,
+        emulator=shlex.quote(f"{UNPACKED}/{emulator.package}/{emulator.member}") if emulator else "",
+        lay=lay,
+        preparations=preparations,
+        runs={step.name: _exec(_command(step)) for step in rendering.steps},
+        environment=_pairs(rendering.config.environment),
+        labels=_pairs(rendering.config.labels),
+    )
+
+
+def _command(step: Step) -> list[str]:
+    """A step's command in its own environment and no other."""
+    return [_BUSYBOX, "env", "-i", *(f"{name}={value}" for name, value in sorted(step.env.items())), *step.argv]
+
+
+def _exec(words: Sequence[str]) -> str:
+    """Words in exec form, a line for each: no shell reads them, and variables are not replaced in them."""
+    return "[" + ", \\\n     ".join(json.dumps(word) for word in words) + "]"
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    """What ENV and LABEL take: sorted, a pair in each line."""
+    return " \\\n    ".join(f"{name}={_quoted(value)}" for name, value in sorted(values.items()))
+
+
+def _quoted(value: str) -> str:
+    """A value in double quotes: the builder's own shell word rules (backslash before `"`, `$` and itself)."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return f'"{escaped}"'
