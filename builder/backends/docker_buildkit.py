@@ -22,7 +22,7 @@ from builder.errors import EnvironmentFault
 from builder.store.blobs import Store
 
 _CHUNK = 1 << 20
-_STATUS = re.compile(r"did not complete successfully: exit code: (\d+)")
+_STATUS = re.compile(r": exit code: (\d+)\s*$", re.MULTILINE)
 _SAID = re.compile(r"^#\d+ \d+\.\d+ ?(.*)$", re.MULTILINE)
 _CANCELLED = ("context canceled", "context deadline exceeded")
 
@@ -36,10 +36,10 @@ def check() -> None:
     """Raise `EnvironmentFault` if BuildKit is wanted and `docker buildx` is not here."""
     if not wanted():
         return
-    status, _, said = _docker()["buildx", "version"].run(retcode=None)
+    status, _, _ = _docker()["buildx", "version"].run(retcode=None)
     if status != 0:
         raise EnvironmentFault(
-            f"DOCKER_BUILDKIT is set, but there is no `docker buildx`: {said.strip()}",
+            "DOCKER_BUILDKIT is set, but there is no `docker buildx`",
             hint="install it (Debian: docker-buildx), or unset DOCKER_BUILDKIT to use the engine's own builder",
         )
 

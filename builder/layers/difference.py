@@ -60,12 +60,17 @@ def first_difference(left: BinaryIO, right: BinaryIO) -> Difference | None:
         mine, other = next(ours, None), next(theirs, None)
         if mine is None and other is None:
             return None
-        if found := _broken(mine, other) or _missing(mine, other):
+        if found := _broken(mine, other):
             return found
+        if found := _missing(mine, other):
+            return _broken_later(ours, theirs) or found
         assert isinstance(mine, tuple)  # noqa: S101 - both are there and whole, or it was found
         assert isinstance(other, tuple)  # noqa: S101
-        if found := _header(mine[0], other[0]) or _content(mine, other):
-            return found
+        try:
+            if found := _header(mine[0], other[0]) or _content(mine, other):
+                return found
+        except IntegrityError as error:  # one of the two ends inside this file
+            return Difference(mine[0].path, "content", error.message, error.message)
 
 
 _Found = tuple[Entry, BinaryIO] | IntegrityError
@@ -85,6 +90,12 @@ def _broken(mine: _Found | None, other: _Found | None) -> Difference | None:
             sides = [side.message if isinstance(side, IntegrityError) else "in order" for side in (mine, other)]
             return Difference(error.where or "the tar", "order", sides[0], sides[1])
     return None
+
+
+def _broken_later(ours: Iterator[_Found], theirs: Iterator[_Found]) -> Difference | None:
+    """Whether a path was only seen to be missing because a tar has it at the wrong place."""
+    ends = [next((found for found in side if isinstance(found, IntegrityError)), None) for side in (ours, theirs)]
+    return _broken(ends[0], ends[1])
 
 
 def _missing(mine: _Found | None, other: _Found | None) -> Difference | None:
@@ -127,13 +138,11 @@ def _content(mine: tuple[Entry, BinaryIO], other: tuple[Entry, BinaryIO]) -> Dif
     (entry, left), (_, right) = mine, other
     at = 0
     while True:
-        try:
-            one, two = _exactly(left, CHUNK), _exactly(right, CHUNK)
-        except IntegrityError as error:
-            return Difference(entry.path, "order", error.message, error.message)
+        one, two = _exactly(left, CHUNK), _exactly(right, CHUNK)
         if one != two:
             first = _part(one, two)
-            shown = [data[first : first + _SHOWN] for data in (one, two)]
+            more = [_exactly(side, _SHOWN) for side in (left, right)]
+            shown = [(data + rest)[first : first + _SHOWN] for data, rest in zip((one, two), more, strict=True)]
             ends = [
                 data.hex(" ") if data else f"its end after {size} bytes"
                 for data, size in zip(shown, (entry.size, other[0].size), strict=True)
