@@ -74,14 +74,17 @@ class Engine:
 
 
 @contextmanager
-def connected() -> Iterator[Engine]:
-    """Connect to the engine that Docker's own configuration names.
+def connected(named: str | None = None) -> Iterator[Engine]:
+    """Connect to an engine.
+
+    Args:
+        named: its address, `unix://` or `ssh://`; None: the one that Docker's own configuration names.
 
     Raises:
         EnvironmentFault: there is none, this user may not speak to it, or it is too old; the hint says what to do.
     """
     with _faults("answer", "DOCKER_HOST"):
-        base_url, tls = _endpoint()
+        base_url, tls = (named, False) if named else _endpoint()
     address = base_url or "unix:///var/run/docker.sock"
     with _faults("answer", address):
         client = _Client(base_url=forwarded(address), tls=tls, version="auto", timeout=_PATIENCE)

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 
 from builder.errors import TimedOut
 
+_SOON = 0.02
+"""Seconds between the first two looks at something far away."""
+
 _LOOK = 0.2
 """Seconds between two looks at whether somebody said stop."""
 
@@ -44,6 +47,19 @@ class Limit:
                 if not chunk:
                     return
                 yield chunk
+
+    def looks(self) -> Iterator[None]:
+        """Moments to look at something that has an end of its own, at ever longer distances.
+
+        Raises:
+            TimedOut: the limit came before whoever looks stopped.
+        """
+        pause = _SOON
+        while True:
+            yield
+            self._look()
+            self.stop.wait(pause)
+            pause = min(pause * 1.2, 1.0)
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for the end of a program.

@@ -152,11 +152,19 @@ def run(
             ended = bwrap.execute(
                 command(program, sandbox), watch=_lines(progress.detail), inherited=inherited(conditions), limit=limit
             )
-        return _taken(store, image, ended, results, output)
+        return taken(store, image, ended, results, output)
 
 
-def _taken(store: Store, image: Runnable, ended: bwrap.Ended, results: Path, output: Path | None) -> RunResult:
-    """Take over the results of a run that ended, whichever way."""
+def taken(store: Store, image: Runnable, ended: bwrap.Ended, results: Path, output: Path | None) -> RunResult:
+    """Take over the results of a run that ended, whichever way; see `run` for what is raised.
+
+    Args:
+        store: where they go if there is no `output`.
+        image: that ran.
+        ended: how.
+        results: the folder that it could write to.
+        output: where they go; a failed run's receipt, too.
+    """
     receipt, wrong = _receipt(results)
     if ended.status != 0:
         if output is not None and receipt is not None:

@@ -140,6 +140,13 @@ class Result(_Part):
 _RESULT: Final = frozenset(Result.model_fields)
 
 
+class Trace(_Part):
+    """What a traced run says of its trace: how it was asked for, and the hash of `trace.json`."""
+
+    mode: str
+    sha256: Hash
+
+
 class _Document(_Part):
     result: Result
     sha256: Hash
@@ -148,7 +155,7 @@ class _Document(_Part):
     microseconds: dict[str, Count]
     used: dict[str, Count]
     preview: dict[str, str] = {}
-    trace: dict[str, Any] | None = None
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,7 @@ class Receipt:
         microseconds: durations by step.
         used: bytes of memory at the peak, and threads at the end.
         preview: values of the outputs for people, not made fit for a terminal.
-        trace: what a traced run says of its trace.
+        trace: of a traced run.
         document: all of it as plain JSON data.
     """
 
@@ -174,7 +181,7 @@ class Receipt:
     microseconds: Mapping[str, int]
     used: Mapping[str, int]
     preview: Mapping[str, str]
-    trace: Mapping[str, Any] | None
+    trace: Trace | None
     document: Mapping[str, Any]
 
 
