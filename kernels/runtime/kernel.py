@@ -98,6 +98,8 @@ def arguments(kernel: Kernel, declared: Declared, inputs: Mapping[str, Tensor]) 
         made = kernel.prepare(plain)
     if not isinstance(made, Mapping) or not all(isinstance(name, str) for name in made):
         raise KernelError(f"{declared.prepare} gave {type(made).__name__}, not a dict of named arrays")
+    if odd := [name for name in made if any("\ud800" <= character <= "\udfff" for character in name)]:
+        raise KernelError(f"{declared.prepare} gave an array the name {odd[0]!r}, which is not Unicode")
     arrays = {name: np.asarray(value) for name, value in made.items()}
     for name, array in arrays.items():
         if array.dtype.kind in "OUSMm":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kernels.runtime import check, declared, environment, folder, host
+from kernels.runtime import check, declared, environment, folder, host, memory
 from kernels.runtime.errors import HostError, InputError, KernelError, RunError, Step
 from kernels.runtime.receipt import Draft, plain
 
@@ -122,6 +122,10 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
             from kernels.runtime import trace  # noqa: PLC0415  # only for those who ask
 
             draft.traced(trace.record(places.source / TRACE_REQUEST, places.target, call))
+    if (peak := memory.peak()) > spec.memory:
+        print(  # noqa: T201
+            f"note: the run took {peak} bytes of memory; the spec's hardware.memory is {spec.memory}", file=sys.stderr
+        )
 
 
 def _stated(environ: Mapping[str, str], variable: str) -> str | None:

@@ -140,9 +140,11 @@ def _bounded(path: Path, limit: int) -> bytes:
     try:
         # Without O_NONBLOCK a FIFO would be waited for.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{path.name} is no regular file")
-            data = file.read(limit + 1)
+            # No more than there is: reading takes a buffer of what is asked for, whatever comes.
+            data = file.read(min(status.st_size, limit) + 1)
     except OSError as error:
         raise InputError(f"{path.name}: {error.strerror}") from error
     if len(data) > limit:

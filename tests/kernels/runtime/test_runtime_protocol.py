@@ -294,6 +294,7 @@ def test_prepare_and_load(tiny, source, run):
         ("lambda w: lambda i: {'x': np.zeros(4)}", "gave float64 at ['x'], but 64-bit types are off"),
         ("lambda w: lambda i: {'x': np.array(['a'])}", "which JAX can't take"),
         ("lambda w: lambda i: [1]", "gave list, not a dict"),
+        ("lambda w: lambda i: {'\\ud800': i['x']}", "the name '\\ud800', which is not Unicode"),
         ("lambda w: lambda i: 1 / 0", "ZeroDivisionError"),
         ("lambda w: 3", "not a function of the inputs"),
         ("lambda w: w['absent']", "KeyError: 'absent'"),
@@ -321,6 +322,17 @@ def test_64_bit_types_are_on_where_they_are_declared(tiny, source, run):
 
 
 # --- output
+
+
+def test_more_memory_than_declared_is_said_and_no_fault(tiny, source, run):
+    """The runtime can't limit itself, so whoever wrote the spec must hear of it."""
+    save_file(FOUR, source / "x.safetensors")
+    tiny.write_spec(hardware={"memory": "1MiB"})
+    code, receipt, stderr = run(tiny)
+    assert code == 0
+    assert stderr.startswith("note: the run took ")
+    assert stderr.endswith("bytes of memory; the spec's hardware.memory is 1048576\n")
+    assert receipt["used"]["memory"] > 1 << 20
 
 
 def test_results_that_can_not_be_put_in_place(tiny, source):

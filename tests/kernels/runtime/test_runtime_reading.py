@@ -48,6 +48,11 @@ def safetensors(header, body=b""):
     return struct.pack("<Q", len(text)) + text + body
 
 
+def test_a_generous_limit_costs_no_memory(source):
+    (source / "x.json").write_text('{"x": [0.5]}')
+    assert read_folder(source, TABLES, 1 << 60)["x"] == [0.5]
+
+
 def test_a_folder_is_merged_by_name(source):
     (source / "a.safetensors").write_bytes(save({"a": np.float32([1, 2]), "b": np.int8([[3]])}))
     (source / "b.npz").write_bytes(npz(c=np.array([True, False]), d=np.array(["ä", ""])))
