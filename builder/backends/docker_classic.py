@@ -19,17 +19,19 @@ _TAIL = 64 << 10
 """Bytes of output that are kept to explain a failure."""
 _MADE = re.compile(r" ---> ([0-9a-f]{12,64})\n")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_RED, _PLAIN = "\x1b[91m", "\x1b[0m"
+"""What the builder puts around all that a command writes to stderr; that it comes in time is not promised."""
 _LEFT_OVER = "24h"
 
 
 @dataclass(slots=True)
 class _Built:
-    """How a build goes: the last image that it made, and (short) IDs of every one on the way."""
+    """How a build goes: the last image, the command's status and output, (short) IDs of all images on the way."""
 
     image: str = ""
     status: int = 0
-    output: str = ""
+    said: str = ""
+    complained: str = ""
     made: list[str] = field(default_factory=list)
 
 
@@ -65,7 +67,7 @@ def build(engine: Engine, context: Iterable[bytes], *, keep: str) -> Outcome:
             for answer in answers:
                 _take(built, answer, engine)
         if built.status != 0:
-            return Outcome(built.status, built.output)
+            return Outcome(built.status, built.said + built.complained)
         if not built.image:
             raise EnvironmentFault("the Docker engine's builder ended without an image", where=engine.address)
         return _take_out(engine, built.image)
@@ -90,7 +92,7 @@ def _take(built: _Built, answer: dict[str, Any], engine: Engine) -> None:
         detail = answer.get("errorDetail") or {}
         said = str(answer["error"])
         code = detail.get("code")
-        if full := exhausted(f"{said}\n{built.output}", engine.address):
+        if full := exhausted(f"{said}\n{built.complained}", engine.address):
             raise full
         if not isinstance(code, int) or code == 0:
             raise EnvironmentFault(f"the Docker engine's builder failed: {said}", where=engine.address)
@@ -104,11 +106,13 @@ def _take(built: _Built, answer: dict[str, Any], engine: Engine) -> None:
         return
     text = str(answer.get("stream", ""))
     if text.startswith("Step "):
-        built.output = ""
+        built.said = built.complained = ""
     elif found := _MADE.fullmatch(text):
         built.made.append(found[1])
+    elif text.startswith(_RED):
+        built.complained = (built.complained + text.removeprefix(_RED).removesuffix(_PLAIN))[-_TAIL:]
     elif text != "\n" and not text.startswith((" ---> ", "Removing intermediate container ")):
-        built.output = (built.output + _COLOUR.sub("", text))[-_TAIL:]
+        built.said = (built.said + text)[-_TAIL:]
 
 
 def _remove(engine: Engine, built: _Built, keep: str) -> None:
