@@ -160,18 +160,17 @@ def _arguments(pair: Pair, base: Localisation, parted: _Parted) -> Localisation:
 
 
 def _operation(pair: Pair, base: Localisation, parted: _Parted, one: Leaf, two: Leaf) -> Localisation:
-    receipts = pair.receipts
-    confirmed, earlier = _confirmed(pair, parted, one)
-    if earlier is not None:
-        found = _of_stretch(pair, base, earlier)
-        alone = Operation.of_leaf(one, parted.traces[0].place(one))
+    receipts, alone = pair.receipts, Operation.of_leaf(one, parted.traces[0].place(one))
+    confirmed, instead = _confirmed(pair, parted, one)
+    if instead is not None:
+        found = _of_stretch(pair, base, instead)
         return replace(found, notes=(*found.notes, f"compiled alone, the first operation that differs is {alone}"))
     diffs = pair.values(mode="values", equations=[one.path])
     inputs, outputs = _split(diffs, f"{one.path}:in")
     return replace(
         base,
         found=Found.OPERATION,
-        operations=(Operation.of_leaf(one, parted.traces[0].place(one)),),
+        operations=(alone,),
         inputs_equal=one.inputs == two.inputs,
         inputs=inputs,
         outputs=outputs,
@@ -188,7 +187,7 @@ def _split(diffs: tuple[TensorDiff, ...], start: str) -> tuple[tuple[TensorDiff,
 
 
 def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, Stretch | None]:
-    """Whether all before an operation agrees when compiled together; if not, the stretch that parts."""
+    """Whether an operation is the first to part compiled together, too; if not, the stretch that is."""
     frame, inside = split(leaf.path)
     paths = [split(other.path) for other in parted.traces[0].window.leaves if other.primitive not in ARGUMENTS]
     before = [path for within, path in paths if within == frame]
@@ -196,14 +195,16 @@ def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, St
         return None, None
     cut = before.index(inside)
     try:
-        a, b = pair.ask(Frame, mode="segments", frame=frame, cuts=[cut])
+        a, b = pair.ask(Frame, mode="segments", frame=frame, cuts=[cut, cut + 1])
     except KbuildError:
         return None, None
-    if a.inputs == b.inputs and a.cuts == b.cuts:
+    equal = [one == two for one, two in zip(a.cuts, b.cuts, strict=True)]
+    if a.inputs != b.inputs or equal == [True, True]:
+        # It came into this loop's body from outside, or this operation parts only where it stands alone.
+        return False, search("", pair)
+    if equal[0]:
         return True, None
-    # In a loop's body the difference may have come in from outside: then all of the program is to be searched.
-    earlier = search(frame, pair, cut) if a.inputs == b.inputs else search("", pair)
-    return False, earlier
+    return False, search(frame, pair, cut)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -222,19 +223,22 @@ def _by_segments(pair: Pair, base: Localisation, frame: str, most: int | None) -
 
 def _of_stretch(pair: Pair, base: Localisation, found: Stretch) -> Localisation:
     notes = _whole(pair)
-    where = {"frame": found.frame, "segments": [[found.start, found.stop]]}
-    diffs = pair.values(mode="segments", values=True, **where)
+    diffs = pair.values(
+        mode="segments", frame=found.frame, segments=[[found.start, found.stop]], values=True
+    )  # fmt: skip
     inputs, outputs = _split(diffs, "in:")
-    fused = len(found.operations) > 1
+    fusion = found.loop or len(found.operations) > 1
+    if found.loop:
+        notes.append("what is inside the loop or the branch agrees where that is compiled by itself")
     return replace(
         base,
-        found=Found.SEGMENT,
+        found=Found.SEGMENT if fusion else Found.OPERATION,
         operations=found.operations,
         inputs_equal=all(one.equal for one in inputs),
         inputs=inputs,
         outputs=outputs,
-        suspects=suspects((one.primitive for one in found.operations), outputs, pair.receipts, fused=fused),
-        fusion=fused,
+        suspects=suspects((one.primitive for one in found.operations), outputs, pair.receipts, fused=fusion),
+        fusion=fusion,
         confirmed=True,
         notes=(*base.notes, *notes),
     )

@@ -12,9 +12,14 @@ import numpy as np
 
 
 def threads(params, inputs, key):
-    x = inputs["x"] * 2.0
-    total = jnp.sum(x)
+    total = jnp.sum(inputs["x"])
     return {"y": jnp.where(total > 0, total, -total) * 0.5}
+
+
+def misleading(params, inputs, key):
+    steady = jnp.sum(inputs["x"] * 2.0)  # moves if it is compiled without the product, and not with it
+    moved = jnp.sum(inputs["x"])
+    return {"steady": steady, "moved": moved}
 
 
 def estimate(params, inputs, key):
@@ -55,7 +60,8 @@ def factor(params, inputs, key):
 
 
 def weights(params, inputs, key):
-    return {"y": inputs["x"][:64] * params["scale"]["b"] + params["scale"]["a"]}
+    sign = jnp.where(inputs["x"][:64] > 0, 1.0, -1.0)
+    return {"y": params["scale"]["b"] * sign + 0.0 * params["scale"]["a"]}
 
 
 def draw(params, inputs, key):

@@ -1,5 +1,6 @@
 """A host in one process: reads a question per line, runs a planted program, traces it, answers with a line."""
 
+import copy
 import json
 import os
 import sys
@@ -14,18 +15,19 @@ from kernels.runtime.kernel import Kernel
 from kernels.runtime.tensors import describe_all
 
 HERE = Path(__file__).parent
+PARAMS, INPUTS = planted.params(), planted.inputs()
 
 
 def answer(question):
     folder = Path(question["out"])
     folder.mkdir(parents=True)
-    params = planted.params()
+    params = copy.deepcopy(PARAMS)
     if question["flip"]:  # the lowest bit of one weight
-        params["scale"]["a"].view("uint32")[5] ^= 1
+        params["scale"]["b"].view("uint32")[5] ^= 1
     os.environ["PLANTED_FLUSH"] = str(int(question["flush"]))
     key = jax.random.wrap_key_data(jax.numpy.asarray([0, question["seed"]], "uint32"), impl="threefry2x32")
     kernel = Kernel(HERE, getattr(planted, question["entry"]), params, None)
-    call = program.Call(kernel, f"planted:{question['entry']}", (params, planted.inputs(), key))
+    call = program.Call(kernel, f"planted:{question['entry']}", (params, INPUTS, key))
     results = program.run(call, program.compiled(call, program.lowered(call)))
     save_file(results, folder / "outputs.safetensors")
     result = {"status": "ok", "outputs": describe_all(results), "profile": {"environment": question["environment"]}}
@@ -39,4 +41,4 @@ def answer(question):
 
 for line in sys.stdin:
     answer(json.loads(line))
-    print("done", flush=True)
+    print("done", flush=True)  # noqa: T201
