@@ -10,6 +10,7 @@ from builder.hosts.host import Runnable, RunResult
 from builder.hosts.local import run
 from builder.machine import Machine
 from builder.oci.image import TITLE, Image, Manifest, bare, load
+from builder.oci.manifest import INDEX
 from builder.pipeline.attachments import lock_of
 from builder.pipeline.fetching import bring
 from builder.platforms import Platform, host_platform
@@ -53,7 +54,7 @@ def run_image(
         lock = lock_of(store, image)
         tools = tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms)
         bring(tools, lock, machine, store, progress)
-    return run(store, runnable(manifest), inputs, output, tools=tools, progress=progress)
+    return run(store, runnable(manifest, index_of(image)), inputs, output, tools=tools, progress=progress)
 
 
 def _natural(image: Image, host: Platform) -> Platform:
@@ -61,8 +62,13 @@ def _natural(image: Image, host: Platform) -> Platform:
     return host if host in image.manifests else next(iter(image.manifests))
 
 
-def runnable(manifest: Manifest) -> Runnable:
-    """What a host needs to know of one platform's image."""
+def index_of(image: Image) -> str | None:
+    """The digest of an image's index; None for a single manifest, which may be in any number of indexes."""
+    return image.digest if image.media_type == INDEX else None
+
+
+def runnable(manifest: Manifest, index: str | None = None) -> Runnable:
+    """What a host needs to know of one platform's image, and of the index that it was found by."""
     config = manifest.image.config
     return Runnable(
         name=manifest.annotations.get(TITLE, "image"),
@@ -72,4 +78,5 @@ def runnable(manifest: Manifest) -> Runnable:
         entrypoint=config.entrypoint,
         environment=config.environment,
         working_dir=config.working_dir,
+        index=index,
     )
