@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import shutil
 import subprocess
 import tempfile
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,11 +31,28 @@ def forwarded(address: str) -> str:
     Raises:
         EnvironmentFault: there is no ssh here, or it cannot connect; its own words say why.
     """
-    return _tunnel(address) if address.startswith("ssh://") else address
+    if not address.startswith("ssh://"):
+        return address
+    with _opening:
+        tunnel = _tunnels.get(address)
+        if tunnel is None or tunnel.process.poll() is not None:
+            tunnel = _tunnels[address] = _open(address)
+    return f"unix://{tunnel.socket}"
 
 
-@functools.cache
-def _tunnel(address: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Tunnel:
+    """A running ssh, whose input stays open as long as this object lives, and the socket that it forwards."""
+
+    process: Any
+    socket: Path
+
+
+_tunnels: dict[str, _Tunnel] = {}
+_opening = threading.Lock()
+
+
+def _open(address: str) -> _Tunnel:
     url = urlsplit(address)
     try:
         port = url.port
@@ -68,4 +86,4 @@ def _tunnel(address: str) -> str:
             where=address,
             hint=f"make `ssh {url.hostname} docker version` work without a password first",
         )
-    return f"unix://{socket}"
+    return _Tunnel(process, socket)
