@@ -12,14 +12,15 @@ from builder.harness.report_model import (
     Difference,
     Effect,
     Influence,
-    Localisation,
+    Located,
     Report,
     SourceLine,
+    excerpt,
     from_runs,
 )
 from builder.harness.report_terminal import terminal
 
 __all__ = [
-    "Conclusion", "Difference", "Effect", "Influence", "Localisation", "Report", "SourceLine", "from_runs", "html",
-    "terminal", "to_json",
+    "Conclusion", "Difference", "Effect", "Influence", "Located", "Report", "SourceLine", "excerpt", "from_runs",
+    "html", "terminal", "to_json",
 ]  # fmt: skip

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from builder.harness.report_words import bucket, filled
 
-_STEP: Final = 46
-_BAR: Final = 34
+_STEP: Final = 52
+_BAR: Final = 36
 _TALLEST: Final = 110
 _TOP: Final = 18
 _BOTTOM: Final = 22
@@ -19,7 +18,10 @@ _LEAST: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar, in units of the picture; `x` is its left edge, `middle` its centre."""
+    """A bar, in units of the picture; `x` is its left edge, `middle` its centre.
+
+    It is labelled with `label`, and with `power` as that one's exponent if there is one.
+    """
 
     x: int
     y: int
@@ -27,6 +29,7 @@ class Bar:
     height: int
     middle: int
     label: str
+    power: str
     count: str
     exact: str
 
@@ -49,18 +52,24 @@ def chart(histogram: Sequence[int]) -> Chart | None:
     bars = filled(histogram)
     if not bars:
         return None
-    top = math.log2(1 + max(count for _, count in bars))
+    top = _logarithm(max(count for _, count in bars))
     shapes = []
     for column, (place, count) in enumerate(bars):
-        height = max(_LEAST, round(_TALLEST * math.log2(1 + count) / top)) if count else 0
+        height = max(_LEAST, _TALLEST * _logarithm(count) // top) if count else 0
+        label, _, power = bucket(place).replace("-", "\N{EN DASH}").partition("^")
         x = column * _STEP + (_STEP - _BAR) // 2
         shapes.append(
             Bar(
                 x, _TOP + _TALLEST - height, _BAR, height, x + _BAR // 2,
-                bucket(place).replace("-", "\N{EN DASH}"), _short(count) if count else "", f"{count:,}",
+                label, power, _short(count) if count else "", f"{count:,}",
             )
         )  # fmt: skip
     return Chart(len(bars) * _STEP, _TOP + _TALLEST + _BOTTOM, _TOP + _TALLEST, tuple(shapes))
+
+
+def _logarithm(count: int) -> int:
+    """Sixteen times the binary logarithm of a count and one, rounded down: exact, so all machines draw alike."""
+    return ((1 + count) ** 16).bit_length() - 1
 
 
 def _short(count: int) -> str:

@@ -7,6 +7,7 @@ scripts, frames, forms and all loading; its one style sheet is allowed by its ha
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from builder.harness import report_words as words
 from builder.harness.compare.model import Status
 from builder.harness.report_chart import chart
-from builder.harness.report_model import Difference, Effect, Report, Section, letters, sections
+from builder.harness.report_model import Difference, Effect, Located, Report, Section, letters, sections
 from builder.harness.report_receipts import shown, what_ran
 from builder.harness.verdict import HostRun, Verdict
 from builder.resources import shipped
@@ -54,10 +55,17 @@ def html(report: Report) -> str:
         sections=found,
         matrices=[_matrix(section) for section in found],
         labels=_labels(found),
+        whole=[
+            (section, output, groups[0])
+            for section in found
+            for output, groups in section.groups.items()
+            if len(groups) == 1
+        ],
         receipts=[entry for run in report.verification.runs if (entry := shown(run))],
     )
 
 
+@functools.cache
 def _templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - only a page needs it
 
@@ -116,8 +124,8 @@ def _labels(found: Sequence[Section]) -> dict[tuple[str, str, str, str, int], st
     }
 
 
-def _member(difference: Difference, which: str) -> str:
-    member = difference.a if which == "a" else difference.b
+def _member(pair: Difference | Located, which: str) -> str:
+    member = pair.a if which == "a" else pair.b
     return f"{member.host}{f' · run {member.repeat}' if member.repeat > 1 else ''}"
 
 

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from builder.harness.compare.model import Element, TensorDiff
-from builder.harness.report_model import Difference, Influence, Localisation, Report, letters, sections
+from builder.harness.localise_model import Operation
+from builder.harness.report_model import Difference, Influence, Located, Report, letters, sections
 from builder.harness.verdict import HostRun, Member
 
 DIFF_SCHEMA = "kbuild.diff/1"
@@ -132,24 +133,42 @@ def _difference(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _localisation(found: Localisation) -> dict[str, Any]:
+def _localisation(located: Located) -> dict[str, Any]:
+    found = located.found
     return {
-        "platform": found.platform,
-        "case": found.case,
-        "a": _member(found.a),
-        "b": _member(found.b),
-        "operation": found.operation,
-        "primitive": found.primitive,
-        "operands": list(found.operands),
-        "results": list(found.results),
-        "file": found.file,
-        "line": found.line,
-        "source": [asdict(line) for line in found.source],
+        "platform": located.platform,
+        "case": located.case,
+        "a": _member(located.a),
+        "b": _member(located.b),
+        "found": found.found.value,
+        "operations": [_operation(operation) for operation in found.operations],
+        "source": [asdict(line) for line in located.source],
         "inputs_equal": found.inputs_equal,
-        "differences": {tensor.name: tensor_to_json(tensor) for tensor in found.differences},
-        "influences": list(found.influences),
-        "exchanges": found.exchanges,
-        "note": found.note,
+        "inputs": {tensor.name: tensor_to_json(tensor) for tensor in found.inputs},
+        "outputs": {tensor.name: tensor_to_json(tensor) for tensor in found.outputs},
+        "suspects": [
+            {"influence": suspect.influence, "why": suspect.why, "seen": list(suspect.seen)}
+            for suspect in found.suspects
+        ],
+        "fusion": found.fusion,
+        "confirmed": found.confirmed,
+        "leaves": found.leaves,
+        "traced": found.runs,
+        "compared": found.compared,
+        "notes": list(found.notes),
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    return {
+        "path": operation.path,
+        "primitive": operation.primitive,
+        "parameters": operation.parameters,
+        "file": operation.source.file if operation.source else None,
+        "line": operation.source.line if operation.source else None,
+        "function": operation.source.function if operation.source else None,
+        "takes": [_kind(dtype, shape) for dtype, shape in operation.inputs],
+        "gives": [_kind(dtype, shape) for dtype, shape in operation.outputs],
     }
 
 

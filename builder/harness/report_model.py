@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from builder.harness.compare.model import TensorDiff
+from builder.harness.localise_model import Localisation
 from builder.harness.verdict import Group, HostRun, Member, Verdict, Verification
 from builder.platforms import Platform
 
@@ -35,45 +36,24 @@ class SourceLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Localisation:
-    """The first operation whose results two runs do not share.
-
-    Attributes:
-        platform: of both runs.
-        case: the name of the inputs.
-        a: the reference's run.
-        b: the run that parts from it.
-        operation: its path in the traced program, outermost first, such as `classify/conv_general_dilated.2`. None if
-            none was found; `note` says why.
-        primitive: its name, `dot_general` for example.
-        operands: types and shapes that go in, such as `float32[4, 8, 8, 16]`.
-        results: likewise, that come out.
-        file: of the model, by its name in the image.
-        line: counted from 1.
-        source: some lines around that one.
-        inputs_equal: whether all that went in had equal bits; None if that was not compared.
-        differences: the operation's results compared; the names are `out0`, `out1`, ...
-        influences: names out of the influence table that are likely to be the cause, likeliest first.
-        exchanges: how many hashes were asked for on the way.
-        note: what a reader must know to judge this, such as that a traced run agrees where the plain one did not.
-    """
+class Located:
+    """Where two runs first parted; `a` is the reference's run, `source` some lines around the operation's."""
 
     platform: Platform
     case: str
     a: Member
     b: Member
-    operation: str | None
-    primitive: str | None = None
-    operands: tuple[str, ...] = ()
-    results: tuple[str, ...] = ()
-    file: str | None = None
-    line: int | None = None
+    found: Localisation
     source: tuple[SourceLine, ...] = ()
-    inputs_equal: bool | None = None
-    differences: tuple[TensorDiff, ...] = ()
-    influences: tuple[str, ...] = ()
-    exchanges: int | None = None
-    note: str | None = None
+
+
+def excerpt(text: str, line: int, *, around: int = 3) -> tuple[SourceLine, ...]:
+    """The lines of a source text around one that is counted from 1; none if there is no such line."""
+    lines = text.splitlines()
+    if not 1 <= line <= len(lines):
+        return ()
+    first, last = max(1, line - around), min(len(lines), line + around)
+    return tuple(SourceLine(number, lines[number - 1], number == line) for number in range(first, last + 1))
 
 
 class Effect(StrEnum):
@@ -120,7 +100,7 @@ class Report:
 
     verification: Verification
     differences: tuple[Difference, ...] = ()
-    localisations: tuple[Localisation, ...] = ()
+    localisations: tuple[Located, ...] = ()
     influences: tuple[Influence, ...] = ()
     title: str | None = None
     moment: str | None = None
@@ -203,7 +183,7 @@ def from_runs(
     verification: Verification,
     differences: Sequence[Difference] = (),
     *,
-    localisations: Sequence[Localisation] = (),
+    localisations: Sequence[Located] = (),
     influences: Sequence[Influence] = (),
     title: str | None = None,
     moment: str | None = None,

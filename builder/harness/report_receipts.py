@@ -46,22 +46,20 @@ def shown(run: HostRun) -> Shown | None:
     )
 
 
-def what_ran(runs: Iterable[HostRun]) -> list[tuple[str, str]]:
-    """What all honest receipts share, from the first that says it."""
+def what_ran(runs: Iterable[HostRun]) -> list[tuple[str, str, bool]]:
+    """What all honest receipts share, from the first: name, value, and whether that is a hash."""
     result = next((run.receipt["result"] for run in runs if run.verdict.delivered and run.receipt), None)
-    if not isinstance(result, Mapping):
-        return []
     wanted = (
-        ("kernel", _at(result, "kernel", "name")),
-        ("version", _at(result, "kernel", "version")),
-        ("profile", _at(result, "profile", "name")),
-        ("threads", _at(result, "profile", "threads")),
-        ("seed", _at(result, "seed")),
-        ("spec", _at(result, "spec")),
-        ("program", _at(result, "program")),
-        ("inputs", _at(result, "inputs", "sha256")),
+        ("Kernel", _at(result, "kernel", "name"), False),
+        ("Version", _at(result, "kernel", "version"), False),
+        ("Profile", _at(result, "profile", "name"), False),
+        ("Threads", _at(result, "profile", "threads"), False),
+        ("Seed", _at(result, "seed"), False),
+        ("Spec", _at(result, "spec"), True),
+        ("Program", _at(result, "program"), True),
+        ("Inputs", _at(result, "inputs", "sha256"), True),
     )
-    return [(name, text) for name, value in wanted if (text := _text(value)) is not None]
+    return [(name, text, hashed) for name, value, hashed in wanted if (text := _text(value)) is not None]
 
 
 def _facts(host: Any) -> Iterable[tuple[str, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from builder.harness.compare.model import Cases, Status, TensorDiff, Unit
+from builder.harness.localise_model import Found, Localisation
 from builder.harness.report_model import Conclusion, Effect, Report
 from builder.harness.verdict import HostRun, Verdict
 from builder.spec.findings import printable
@@ -42,6 +43,34 @@ def headline(report: Report) -> str:
             return f"{count} of {total} runs {'differs' if count == 1 else 'differ'}"
     rest = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if verdict in counts)
     return f"No bits differ, but not every run counts: {rest}" if total else "Nothing ran"
+
+
+def parting(found: Localisation) -> str:
+    """What two runs first parted at, as a heading."""
+    first = found.first
+    match found.found:
+        case Found.OPERATION if first:
+            return f"{first.primitive} [{first.path}]"
+        case Found.SEGMENT if first:
+            return f"{first.primitive} [{first.path}], compiled together with what is around it"
+        case Found.ARGUMENT:
+            return "What the program began with"
+        case Found.PROGRAM:
+            return "Not the same program"
+    return "No first operation was found"
+
+
+def kinds(found: Sequence[tuple[str, Sequence[int]]]) -> str:
+    """Element types and shapes of operands or results: `float32[4, 10], int32[4]`."""
+    return ", ".join(f"{dtype}{list(shape)}" for dtype, shape in found)
+
+
+def effort(found: Localisation) -> str:
+    """What the search took, in a sentence."""
+    parts = [f"{found.runs} traced run{'s' if found.runs != 1 else ''} on each host"] if found.runs else []
+    if found.leaves:
+        parts.append(f"{found.compared:,} hashes compared of {found.leaves:,}")
+    return "; ".join(parts)
 
 
 def host_name(run: HostRun, *, repeated: bool) -> str:
@@ -102,9 +131,9 @@ def bucket(place: int) -> str:
 
 
 def filled(histogram: Sequence[int]) -> list[tuple[int, int]]:
-    """The bars from the first that is not empty to the last: place and count."""
-    first = next((place for place, count in enumerate(histogram) if count), 0)
-    return list(enumerate(histogram))[first:]
+    """The bars from the first that is not empty to the last that is not: place and count."""
+    places = [place for place, count in enumerate(histogram) if count]
+    return list(enumerate(histogram))[places[0] : places[-1] + 1] if places else []
 
 
 def _plain(value: Any) -> str:

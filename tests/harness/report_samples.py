@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from builder.harness.compare.groups import groups
 from builder.harness.compare.model import Cases, Element, Status, TensorDiff, Unit
-from builder.harness.report_model import Difference, Effect, Influence, Localisation, Report, SourceLine
+from builder.harness.localise_causes import Suspect
+from builder.harness.localise_model import Found, Localisation, Operation
+from builder.harness.report_model import Difference, Effect, Influence, Located, Report, excerpt
+from builder.harness.trace import Source
 from builder.harness.verdict import HostRun, Member, Verdict, Verification
 from builder.hosts.host import Conditions
 
@@ -81,18 +85,24 @@ TENSOR = TensorDiff(
     histogram=(12, 8, 4, 2, 0, 1, 0, 1, 1),
 )  # fmt: skip
 
-SOURCE = """def _convolve(x: Array, weight: Array) -> Array:
+SOURCE = """
+def _convolve(x: Array, weight: Array) -> Array:
     layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=layout, precision="highest")"""
+    return jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=layout, precision="highest")
+"""
 
 FOUND = Localisation(
-    AMD64, "example", Member("native", 1), Member("haswell", 1),
-    operation="classify/conv_general_dilated.0", primitive="conv_general_dilated",
-    operands=("float32[4, 8, 8, 1]", "float32[3, 3, 1, 16]"), results=("float32[4, 8, 8, 16]",),
-    file="model.py", line=48,
-    source=tuple(SourceLine(46 + place, text, place == 2) for place, text in enumerate(SOURCE.split("\n"))),
-    inputs_equal=True, differences=(TENSOR,), influences=("matmul dispatch", "CPU features"), exchanges=6,
+    "native", "haswell", Found.OPERATION,
+    operations=(Operation(
+        "12/0", "conv_general_dilated", "window_strides=(1, 1)",
+        Source(file="model.py", line=4, function="_convolve"),
+        (("float32", (4, 8, 8, 1)), ("float32", (3, 3, 1, 16))), (("float32", (4, 8, 8, 16)),),
+    ),),
+    inputs_equal=True, outputs=(dataclasses.replace(TENSOR, name="12/0:0"),),
+    suspects=(Suspect("matmul-dispatch", "kernels are picked by instruction set", ("features", "cpu")),),
+    confirmed=True, leaves=118, runs=3, compared=14, notes=("on native operations compiled alone come to other bits",),
 )  # fmt: skip
+LOCATED = Located(AMD64, "example", Member("native", 1), Member("haswell", 1), FOUND, source=excerpt(SOURCE, 4))
 
 INFLUENCES = (
     Influence("CPU features", "code that XLA makes", None, ("haswell", "epyc-milan"), Effect.MOVED),
@@ -116,7 +126,7 @@ def everything() -> Report:
         run("arm", Verdict.ALONE, C, platform=ARM64),
     )  # fmt: skip
     difference = Difference(AMD64, "example", Member("native", 1), Member("haswell", 1), TENSOR)
-    return Report(verification(*runs), (difference,), (FOUND,), INFLUENCES)
+    return Report(verification(*runs), (difference,), (LOCATED,), INFLUENCES)
 
 
 def agreed() -> Report:
