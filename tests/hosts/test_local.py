@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import io
 import json
 import os
 import stat
-import sys
 from pathlib import Path
 
 import pytest
-import rfc8785
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
-from small_roots import EPOCH, shell_artifact
+import scripted
 
 from builder.backends.bwrap import Ended
-from builder.backends.roots import LayerBlob
 from builder.errors import EnvironmentFault, KbuildError, KernelError, UsageError
 from builder.hosts.host import Runnable
 from builder.hosts.local import failure, run
-from builder.layers.codec import CODEC
-from builder.layers.deb import read_deb
-from builder.layers.entry import Entry, Kind
-from builder.layers.order import ordered
-from builder.layers.pack import pack
-from builder.layers.root import root_entries
 from builder.platforms import host_platform
 from builder.progress import Silent
 from builder.store.blobs import Store
 
-
-def receipt(result: dict, **more: object) -> str:
-    return json.dumps({"result": result, "sha256": hashlib.sha256(rfc8785.dumps(result)).hexdigest(), **more})
-
-
-DONE = {"status": "ok", "outputs": {"tensors": {"y": {"dtype": "float32", "shape": [1], "sha256": "0" * 64}}}}
-OK = f"printf '%s' '{receipt(DONE)}' > /io/out/receipt.json"
+DONE = scripted.receipt(y=[1.0])
+OK = f"printf '%s\\n' '{DONE.decode().strip()}' > /io/out/receipt.json"
 
 
 @pytest.fixture(scope="session")
@@ -46,36 +27,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("hosts") / "store")
 
 
-def blob(store: Store, entries: list[Entry]) -> LayerBlob:
-    layer = pack("test", ordered(entries, epoch=EPOCH), store, CODEC)
-    return LayerBlob(layer.digest.removeprefix("sha256:"), layer.diff_id.removeprefix("sha256:"))
-
-
-@functools.cache
-def base(store: Store) -> LayerBlob:
-    item = shell_artifact(store)
-    return blob(store, root_entries([read_deb(store.path(item.sha256), item)], epoch=EPOCH))
-
-
-def image(store: Store, script: str) -> Runnable:
-    data = script.encode()
-    entry = Entry("opt/run", Kind.FILE, 0o644, EPOCH, size=len(data), source=functools.partial(io.BytesIO, data))
-    return Runnable(
-        name="demo",
-        platform=host_platform(),
-        digest=f"sha256:{'a' * 64}",
-        layers=(base(store), blob(store, [entry])),
-        entrypoint=("/usr/bin/sh", "-u", "/opt/run"),
-        environment={"PATH": "/usr/bin", "PIN": "1"},
-    )
-
-
 @pytest.fixture
 def start(store: Store):
-    def call(script: str, *inputs: Path, output: Path | None = None, progress=None):
-        return run(store, image(store, script), inputs, output, progress=progress or Silent())
+    def call(script: str, *inputs: Path, output: Path | None = None, progress=None, **how):
+        return run(store, scripted.image(store, script), inputs, output, progress=progress or Silent(), **how)
 
     return call
+
+
+def written(script: str) -> str:
+    """A script that delivers what another one prints."""
+    return f"{{ {script}; }} > /io/out/trace.json; {OK}"
 
 
 @pytest.mark.sandbox
@@ -87,7 +49,7 @@ class TestRuns:
         (tmp_path / "more" / "x.json").chmod(0o600)
         script = f"cat /io/in/* > /io/out/outputs.safetensors; echo junk > /io/out/junk; {OK}"
         result = start(script, tmp_path / "x.json", tmp_path / "more" / "x.json", output=tmp_path / "a" / "out")
-        assert result.receipt["result"] == DONE
+        assert result.receipt == json.loads(DONE)
         assert result.folder == tmp_path / "a" / "out"
         assert sorted(path.name for path in result.folder.iterdir()) == ["outputs.safetensors", "receipt.json"]
         assert sorted((result.folder / "outputs.safetensors").read_text()) == sorted("[1][2]")
@@ -140,11 +102,13 @@ class TestRuns:
         ("status", "kind", "code"), [(2, KernelError, 2), (3, EnvironmentFault, 3), (70, KbuildError, 70)]
     )
     def test_a_failure_speaks_the_runtimes_words(self, start, tmp_path, status, kind, code):
-        error = {"step": "input", "exit": status, "message": "x has 3 dimensions", "hint": "give it two"}
-        text = receipt({"status": "error", "error": error})
+        changes = {
+            "error": {"step": "input", "exit": min(status, 3), "message": "x has 3 dimensions", "hint": "give it two"}
+        }
+        text = scripted.receipt(golden="input", changes=changes).decode().strip()
         with pytest.raises(kind) as caught:
             start(
-                f"echo x > /io/out/outputs.safetensors; printf '%s' '{text}' > /io/out/receipt.json; exit {status}",
+                f"echo x > /io/out/outputs.safetensors; printf '%s\\n' '{text}' > /io/out/receipt.json; exit {status}",
                 output=tmp_path / "out",
             )
         assert type(caught.value) is kind
@@ -164,8 +128,9 @@ class TestRuns:
             "echo '{' > /io/out/receipt.json",
             "echo '[]' > /io/out/receipt.json",
             'echo \'{"result": {"status": "ok"}, "sha256": "00"}\' > /io/out/receipt.json',
-            f"printf '%s' '{receipt({'status': 'error'})}' > /io/out/receipt.json",
-            f"printf '%s' '{receipt({'status': 'ok', 'outputs': []})}' > /io/out/receipt.json",
+            f"printf '%s\\n' '{scripted.receipt(golden='input').decode().strip()}' > /io/out/receipt.json",
+            f"printf '%s\\n' '{DONE.decode().strip()[:-1]}' > /io/out/receipt.json",
+            f"printf '%s' '{DONE.decode().strip()}' > /io/out/receipt.json",
             "ln -s /etc/hostname /io/out/receipt.json",
             "mkdir /io/out/receipt.json",
             "mkfifo /io/out/receipt.json",
@@ -209,7 +174,7 @@ class TestRuns:
 
     def test_another_platform_needs_an_emulator(self, store):
         other = "linux/arm64" if host_platform() == "linux/amd64" else "linux/amd64"
-        foreign = image(store, OK)
+        foreign = scripted.image(store, OK)
         foreign = Runnable(**{name: getattr(foreign, name) for name in foreign.__slots__} | {"platform": other})
         with pytest.raises(EnvironmentFault, match="no emulator"):
             run(store, foreign, [], None, progress=Silent())
