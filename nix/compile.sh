@@ -17,9 +17,17 @@ while [ $# -gt 0 ]; do
 done
 find in -exec touch -h -d "@$epoch" '{}' +
 
+# A shell says on its stderr what signal has ended a command, which is not to get among what the command printed.
 status=0
-top=$top unshare -U -r -m -u sh -eu "$enter" || status=$?
-[ -s entered ] || fail "cannot enter: no user and mount namespaces inside of the sandbox"
+(
+  top=$top unshare -U -r -m -u sh -eu "$enter" || exit $?
+) 8>&2 2>said || status=$?
+[ -s entered ] || fail "cannot enter: $(tail -n 1 said)"
 if [ "$status" -ne 0 ]; then
   fail "the command ended with status $status"
+fi
+find "$out" ! -type f ! -type d >strays
+if [ -s strays ]; then
+  read -r stray <strays
+  fail "left ${stray#"$out/"} behind"
 fi

@@ -91,7 +91,9 @@ rec {
 
   # Packages laid over each other in their order, below the links of a merged /usr: what `compile` runs in.
   # `additions` are tars that are unpacked before the packages, so that their links take effect, and again after them.
-  root = { name ? "root", debs, additions ? [ ] }: script name ./root.sh {
+  # `names`, if given, is a file that lists every path that there has to be in the end, sorted, one on a line.
+  root = { name ? "root", debs, additions ? [ ], names ? null }: script name ./root.sh {
+    names = if names == null then "" else "${names}";
     # Hundreds of paths can be more than one variable of the environment may hold.
     passAsFile = [ "debs" "additions" ];
     debs = map (deb: "${deb}") debs;

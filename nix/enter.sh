@@ -1,4 +1,5 @@
 # Inside of new user and mount namespaces: put a root together out of mounts, and run the command in it.
+exec 2>&8 8>&-
 hostname kbuild
 mount -t tmpfs -o mode=755 tmpfs "$top/root"
 cd "$top/root"

@@ -30,9 +30,17 @@ while read -r number deb; do
   tar -x -o --no-same-permissions -f "tars/$number" -C "$out"
   rm "tars/$number"
 done <numbered
-add
 
-# Of the links for word sizes only those are left that something stands behind.
+# Of the folders that were made above only those are left that something is in, and of the links for word sizes too.
+for name in bin lib sbin; do
+  rmdir "$out/usr/$name" 2>/dev/null || true
+done
 for name in lib32 lib64 libo32 libx32; do
   if rmdir "$out/usr/$name" 2>/dev/null; then rm "$out/$name"; fi
 done
+add
+
+if [ -n "$names" ]; then
+  (cd "$out" && find . -mindepth 1) | sed 's|^\./||' | sort >found
+  cmp -s found "$names" || fail "the packages unpack to other names: $(diff found "$names" | sed -n 4p)"
+fi

@@ -62,6 +62,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "sandbox": no_sandbox,
     "root": lambda: None if os.geteuid() == 0 else "needs root",
     "docker": no_docker,
+    "nix": missing("nix-build", "nix-store", "nix-prefetch-url", "nix-daemon"),
     "oci_tools": missing("skopeo", "umoci", "podman"),
     "qemu": missing("qemu-x86_64-static", "qemu-aarch64-static"),
 }

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from builder.backends.action import Action
+from builder.backends.busybox import PACKAGE as BUSYBOX_PACKAGE
 from builder.backends.busybox import busybox, busybox_deb
 from builder.backends.nix_expression import (
     BUSYBOX,
@@ -26,9 +27,9 @@ from builder.backends.nix_expression import (
     store_name,
 )
 from builder.backends.nix_faults import OWN_WORDS, refusal
-from builder.backends.nix_root import additions, write_plain_tar
+from builder.backends.nix_root import additions, names, write_plain_tar
 from builder.backends.nix_tools import BuildFailed, FixedFile, Nix
-from builder.backends.outputs import failure, folder_entries, input_parts, keep, once, root_debs
+from builder.backends.outputs import failure, folder_entries, input_parts, keep, once, root_debs, stray
 from builder.backends.workplace import workplace
 from builder.errors import EnvironmentFault, KernelError
 from builder.layers.packages import PackageReader
@@ -44,12 +45,12 @@ RECORDS = "actions-nix"
 """What the store remembers outputs under; see `builder.backends.outputs.once`."""
 
 _ROOTS = "nix-additions"
-"""What the store remembers a root's additions under: value = `{"additions": <hex SHA-256>}`."""
+"""What the store remembers a root's additions under: value = `{"additions": <hex SHA-256>, "names": ...}`."""
 
-_ADDITIONS = "additions.tar"
 _EXPRESSION = "image.nix"
 _RESULT = "result"
 _STATUS = re.compile(rf"^{OWN_WORDS}the command ended with status (\d+)\n?\Z", re.MULTILINE)
+_STRAY = re.compile(rf"^{OWN_WORDS}left (.*) behind\n?\Z", re.MULTILINE)
 
 
 class NixBackend:
@@ -80,7 +81,7 @@ class NixBackend:
         self._asking = threading.Lock()
 
     def check(self) -> None:
-        """Raise `EnvironmentFault`, saying what to do, if Nix is absent, too old, or cannot build in a sandbox here."""
+        """Raise `EnvironmentFault`, saying what to do, if this machine's Nix is absent, too old, or refuses to work."""
         self._nix()
 
     def run(self, action: Action, progress: Progress) -> str:
@@ -95,18 +96,24 @@ class NixBackend:
         return once(action, self._store, RECORDS, make)
 
     def _nix(self) -> Nix:
-        """This machine's Nix, tried once."""
+        """This machine's Nix, tried once: with a build in its sandbox, or without one where no lock is known yet."""
         with self._asking:
             if self._found is None:
                 nix = Nix()
                 with workplace(self._store) as place:
-                    self._lay_out(place, render_probe(host=host_platform()))
-                    try:
-                        nix.build(place / _EXPRESSION, place / _RESULT)
-                    except BuildFailed as error:
-                        raise _fault(error.log) from error
+                    if any(item.name == BUSYBOX_PACKAGE for item in self._artifacts.values()):
+                        self._probe(nix, place)
+                    else:
+                        nix.touch(place)
                 self._found = nix
             return self._found
+
+    def _probe(self, nix: Nix, place: Path) -> None:
+        self._lay_out(place, render_probe(host=host_platform()))
+        try:
+            nix.build(place / _EXPRESSION, place / _RESULT)
+        except BuildFailed as error:
+            raise _fault(error.log) from error
 
     def _run(self, action: Action) -> str:
         nix = self._nix()
@@ -115,19 +122,17 @@ class NixBackend:
         with workplace(self._store) as place:
             debs = root_debs(action, self._artifacts)
             runner = self._emulator(action)
-            extra = self._additions(action, debs)
-            files = [
-                *((deb_name(item), item.sha256) for item in [*debs, *([runner] if runner else [])]),
-                *((store_name(item.path.rpartition("/")[2]), item.sha256) for item in action.inputs),
-                (_ADDITIONS, extra),
-            ]
-            (place / "add").mkdir()
-            nix.add([self._fixed(name, sha256) for name, sha256 in dict.fromkeys(files)], place / "add")
+            rest, listed = self._rest(action, debs)
             ingredients = Ingredients(
                 debs=tuple(Named(deb_name(item), item.sha256) for item in debs),
-                additions=Named(_ADDITIONS, extra),
+                additions=rest,
+                names=listed,
                 emulator=Named(deb_name(runner), runner.sha256) if runner else None,
             )
+            files = [*ingredients.debs, rest, listed, *([ingredients.emulator] if ingredients.emulator else [])]
+            files += [Named(store_name(item.path.rpartition("/")[2]), item.sha256) for item in action.inputs]
+            (place / "add").mkdir()
+            nix.add([self._fixed(item) for item in dict.fromkeys(files)], place / "add")
             self._lay_out(place, render_action(action, ingredients, host=host_platform()))
             try:
                 output = nix.build(place / _EXPRESSION, place / _RESULT)
@@ -142,26 +147,27 @@ class NixBackend:
         shutil.copytree(busybox(self._store, deb), place / BUSYBOX)
         (place / _EXPRESSION).write_text(expression)
 
-    def _fixed(self, name: str, sha256: str) -> FixedFile:
-        path = self._store.verified(sha256)
-        return FixedFile(name, path, sha256, path.stat().st_size)
+    def _fixed(self, item: Named) -> FixedFile:
+        path = self._store.verified(item.sha256)
+        return FixedFile(item.name, path, item.sha256, path.stat().st_size)
 
-    def _additions(self, action: Action, debs: Sequence[Artifact]) -> str:
-        """Hex SHA-256 of the tar, in the store, of what a root has beside its packages' files."""
+    def _rest(self, action: Action, debs: Sequence[Artifact]) -> tuple[Named, Named]:
+        """Two blobs of the store: what a root has beside its packages' files, as a tar, and the names of all it has."""
         parts = (str(FORMAT), str(action.epoch), *action.root, *sorted(self._allow_scripts))
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         with self._store.lock(f"{_ROOTS}-{key}"):
             record = self._store.recall(_ROOTS, key)
-            known = record.get("additions") if record else None
-            if isinstance(known, str) and self._store.has(known):
-                return known
-            read = self._packages.read(debs)
-            entries = root_entries(read, epoch=action.epoch, allow_scripts=self._allow_scripts)
-            with self._store.writer() as writer:
-                write_plain_tar(additions(entries, read), writer.write)
-                found = writer.commit()
-            self._store.remember(_ROOTS, key, {"additions": found})
-            return found
+            if record and all(self._store.has(sha256) for sha256 in record.values()):
+                tar, listed = record["additions"], record["names"]
+            else:
+                read = self._packages.read(debs)
+                entries = root_entries(read, epoch=action.epoch, allow_scripts=self._allow_scripts)
+                with self._store.writer() as writer:
+                    write_plain_tar(additions(entries, read), writer.write)
+                    tar = writer.commit()
+                listed = self._store.add(names(entries))
+                self._store.remember(_ROOTS, key, {"additions": tar, "names": listed})
+        return Named("additions.tar", tar), Named("names", listed)
 
     def _emulator(self, action: Action) -> Artifact | None:
         """The package of the static emulator that an action's platform needs here."""
@@ -181,6 +187,8 @@ def _explained(action: Action, log: str) -> KernelError | EnvironmentFault:
     """A failed build as an error: the command's own failure, or that of what starts it."""
     if found := _STATUS.search(log):
         return failure(action, int(found[1]), log[: found.start()])
+    if found := _STRAY.search(log):
+        return stray(action, found[1])
     return _fault(log)
 
 

@@ -34,6 +34,7 @@ class Ingredients:
 
     debs: tuple[Named, ...]
     additions: Named
+    names: Named
     emulator: Named | None
 
 
@@ -65,6 +66,7 @@ def render_action(action: Action, ingredients: Ingredients, *, host: Platform) -
         title=action.name,
         debs=ingredients.debs,
         additions=ingredients.additions,
+        names=ingredients.names,
         emulator=ingredients.emulator,
         programs=emulator_paths(action.platform),
         argv=emulated(action.argv, Emulator(shipped("nix"))) if foreign else action.argv,

@@ -26,9 +26,14 @@ class _Reason:
 
 _REASONS: Final = (
     _Reason(
-        r"cannot connect to [^\n]*Permission denied|is not allowed to connect to the Nix daemon",
+        r"(?:cannot connect to|getting status of)[^\n]*socket[^\n]*Permission denied|is not allowed to connect",
         "this user may not use Nix's daemon",
         "join the group `nix-users`, or be named in `allowed-users` of /etc/nix/nix.conf",
+    ),
+    _Reason(
+        r"Connection reset by peer|unexpected end-of-file",
+        "Nix's daemon hangs up",
+        "`allowed-users` in its nix.conf has to name this user; its own log says what is wrong",
     ),
     _Reason(
         r"cannot (?:connect to|open connection to|reach)[^\n]*(?:daemon|socket)|Nix daemon disconnected unexpectedly",
@@ -86,6 +91,7 @@ def refusal(said: str) -> EnvironmentFault | None:
     Args:
         said: stderr, or the last line of a build's log.
     """
+    said = "\n".join(line for line in said.splitlines() if not line.startswith("warning:"))
     for reason in _REASONS:
         if found := re.search(reason.pattern, said):
             names = [name or "" for name in found.groups()]

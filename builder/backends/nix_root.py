@@ -23,6 +23,9 @@ _TYPES = {
     Kind.HARDLINK: tarfile.LNKTYPE,
 }
 
+_EMPTY = frozenset(f"usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin"))
+"""Folders that `nix/root.sh` makes beforehand, and removes again where nothing came to be in them."""
+
 
 def additions(entries: Sequence[Entry], debs: Iterable[Deb]) -> list[Entry]:
     """The part of a root that unpacking its packages one after the other would not give.
@@ -57,13 +60,18 @@ def _given(entry: Entry, raw: Entry | None, links: Links) -> bool:
         return False
     match entry.kind:
         case Kind.DIRECTORY:
-            return True
+            return entry.path not in _EMPTY
         case Kind.SYMLINK:
             return raw.target == entry.target
         case Kind.HARDLINK:
             return links.place(raw.target) == entry.target
         case Kind.FILE:
             return raw.source is entry.source and (raw.mode ^ entry.mode) & 0o111 == 0
+
+
+def names(entries: Iterable[Entry]) -> bytes:
+    """Every path of a root, sorted, one on a line: what `nix/root.sh` has to end with."""
+    return b"".join(sorted(entry.path.encode() + b"\n" for entry in entries))
 
 
 def write_plain_tar(entries: Iterable[Entry], write: Callable[[bytes], object]) -> None:

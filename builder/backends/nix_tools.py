@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,15 +62,16 @@ class Nix:
     """
 
     def __init__(self) -> None:
-        from plumbum import CommandNotFound, local  # noqa: PLC0415 - not needed to print a version
+        from plumbum import local  # noqa: PLC0415 - not needed to print a version
 
-        try:
-            self._programs = {name: local[name] for name in ("nix-build", "nix-store", "nix-prefetch-url")}
-        except CommandNotFound as error:
-            raise EnvironmentFault(
-                f"Nix is not installed: there is no {error.program}",
-                hint="install Nix, such as Debian's package `nix-bin`, or build with another --backend",
-            ) from error
+        found = {name: shutil.which(name) for name in ("nix-build", "nix-store", "nix-prefetch-url")}
+        for name, path in found.items():
+            if path is None:
+                raise EnvironmentFault(
+                    f"Nix is not installed: there is no {name}",
+                    hint="install Nix, such as Debian's package `nix-bin`, or build with another --backend",
+                )
+        self._programs = {name: local[path] for name, path in found.items()}
         self.version = self._version()
         if self.version < OLDEST:
             raise EnvironmentFault(
@@ -99,6 +102,15 @@ class Nix:
             named.append(str(link))
         for start in range(0, len(named), 512):
             self._run("nix-store", "--add-fixed", "sha256", *named[start : start + 512])
+
+    def touch(self, place: Path) -> None:
+        """Write a few bytes to the Nix store, to see whether it can be written to.
+
+        Raises:
+            EnvironmentFault: it cannot.
+        """
+        (place / "kbuild-was-here").write_bytes(b"")
+        self._run("nix-store", "--add-fixed", "sha256", str(place / "kbuild-was-here"))
 
     def build(self, expression: Path, link: Path) -> Path:
         """Build what an expression stands for.
@@ -148,7 +160,8 @@ class Nix:
         """Run to the end; returns exit status, stdout and stderr."""
         command: Any = self._programs[program]
         try:
-            status, out, said = command.with_env(LC_ALL="C.UTF-8").run(arguments, retcode=None)
+            # plumbum's own idea of the environment is as old as its import.
+            status, out, said = command.with_env(**{**os.environ, "LC_ALL": "C.UTF-8"}).run(arguments, retcode=None)
         except OSError as error:
             raise EnvironmentFault(f"{program} does not start: {error.strerror}") from error
         return int(status), str(out), str(said)
