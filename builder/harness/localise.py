@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from builder.errors import KbuildError
+from builder.errors import IntegrityError, KbuildError
 from builder.harness.compare.model import TensorDiff
 from builder.harness.localise_ask import Pair, Tracer
 from builder.harness.localise_causes import CHANGED, PROGRAM, Suspect, suspects
@@ -44,6 +44,8 @@ def localise(plain_a: Outputs, plain_b: Outputs, ask_a: Tracer, ask_b: Tracer) -
     notes: list[str] = []
     try:
         traces = pair.ask(Hashes, mode="hashes")
+    except IntegrityError:
+        raise
     except KbuildError as error:
         # A loop of very many passes takes too long one operation at a time, but not compiled.
         notes.append(f"tracing each operation alone failed: {error.message}")
@@ -111,8 +113,8 @@ def _parted(pair: Pair, traces: tuple[Hashes, Hashes]) -> _Parted | None:
             compared += 1
             if one != two:
                 return _Parted(index + offset, compared, (one, two), traces)
-        index += WINDOW
-    return None
+        index += max(len(ours), len(theirs))
+    raise AssertionError("a chunk whose leaves were checked against its hash has one that differs")
 
 
 def _lists(trace: Hashes, index: int) -> bool:
@@ -196,6 +198,8 @@ def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, St
     cut = before.index(inside)
     try:
         a, b = pair.ask(Frame, mode="segments", frame=frame, cuts=[cut, cut + 1])
+    except IntegrityError:
+        raise
     except KbuildError:
         return None, None
     equal = [one == two for one, two in zip(a.cuts, b.cuts, strict=True)]

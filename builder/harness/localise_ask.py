@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from builder.errors import IntegrityError
 from builder.harness.compare.differ import diff
 from builder.harness.compare.model import TensorDiff
-from builder.harness.trace import VALUES, Answer, read
+from builder.harness.trace import VALUES, Answer, answers, read
 from builder.hosts.host import Runnable, RunResult, Variant
 from builder.progress import Progress
 
 REQUEST = ".trace.json"
 """The name of a request among the files of `/io/in`."""
+
+MOST_RUNS = 200
+"""Traced runs of one search: loops in loops take some dozens, a host that makes frames up takes all of them."""
 
 
 class Tracer(Protocol):
@@ -89,7 +93,7 @@ class Pair:
             IntegrityError: what it gave is no trace.
         """
         a, b = self._run(request)
-        return read(a.folder, form), read(b.folder, form)
+        return _answer(a, form, request), _answer(b, form, request)
 
     def values(self, **request: Any) -> tuple[TensorDiff, ...]:
         """Put one question to both and compare the values that they give.
@@ -109,9 +113,18 @@ class Pair:
     def _run(self, request: Mapping[str, Any]) -> tuple[RunResult, RunResult]:
         data = json.dumps({"version": 1, **request}, sort_keys=True).encode()
         if data not in self._seen:
+            if self.runs == MOST_RUNS:
+                raise IntegrityError("the traces lead on without end", where=f"{self.a.name} and {self.b.name}")
             self.runs += 1
             with ThreadPoolExecutor(2) as pool:
                 a, b = pool.submit(self.a.ask, data), pool.submit(self.b.ask, data)
                 self._seen[data] = a.result(), b.result()
         self.results = self._seen[data]
         return self.results
+
+
+def _answer(result: RunResult, form: type[Answer], request: Mapping[str, Any]) -> Answer:
+    found = read(result.folder, form)
+    if not answers(found, request):
+        raise IntegrityError("the trace is not what was asked for", where=str(result.folder))
+    return found

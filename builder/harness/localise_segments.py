@@ -151,7 +151,8 @@ def _shortest(frame: str, stop: int, equations: Sequence[Equation], pair: Pair) 
         low, high = parting.segment[0] + 1, (min(beyond) - 1 if beyond else high)
     start = parting.segment[0] if parting else 0
     a, b = pair.ask(Frame, mode="segments", frame=frame, segments=[[start, stop]])
-    wrong = [one[0] for one, two in zip(a.segments[0].outputs, b.segments[0].outputs, strict=True) if one != two]
+    others = dict(b.segments[0].outputs)
+    wrong = [name for name, digest in a.segments[0].outputs if others.get(name) != digest]
     return Stretch(frame, start, stop, _involved(frame, equations[start:stop], wrong))
 
 

@@ -199,6 +199,20 @@ def read(folder: Path, form: type[Answer]) -> Answer:
     return answer
 
 
+def answers(trace: Hashes | Frame | Loop, request: Mapping[str, Any]) -> bool:
+    """Whether a trace is what was asked for, part by part."""
+    if isinstance(trace, Hashes):
+        start, stop = request.get("window", (0, WINDOW))
+        listed = max(0, min(stop, trace.leaves) - start)
+        return (trace.window.start, len(trace.window.leaves)) == (start, listed)
+    if trace.frame != request.get("frame", ""):
+        return False
+    if isinstance(trace, Loop):
+        return bool([one.passes for one in trace.loop.iterations] == request.get("iterations", []))
+    cuts, segments = [one.cut for one in trace.cuts], [list(one.segment) for one in trace.segments]
+    return (cuts, segments) == (request.get("cuts", []), request.get("segments", []))
+
+
 def untrue(trace: Hashes) -> str | None:
     """In what a trace contradicts itself, or None: its tree must be that of its leaves, as far as these are listed."""
     size = 1 << trace.level

@@ -22,7 +22,7 @@ MOST: Final = 64
 
 LARGEST: Final = 2**53 - 1
 PATH: Final = r"[0-9]+(/(i[0-9]+|c[0-9]+|b[0-9]*|[0-9]+))*"
-ARGUMENT: Final = r"(params|inputs|const)\[.{1,4000}\]|key"
+ARGUMENT: Final = rf"(params|inputs)\[.{{1,4000}}\]|key|({PATH}/)?const\[[0-9]+\]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,297 @@
+"""The search by itself, between hosts that are made up: long traces, other programs, liars, hosts that fail."""
+
+import json
+
+import numpy as np
+import pytest
+import rfc8785
+from safetensors.numpy import save_file
+
+from builder.errors import EnvironmentFault, IntegrityError
+from builder.harness.compare.model import Status, TensorDiff
+from builder.harness.localise import localise, split
+from builder.harness.localise_causes import TABLE, suspects
+from builder.harness.localise_model import Found
+from builder.harness.trace import static
+from builder.harness.trace_merkle import head, leaf_hash
+from builder.hosts.host import RunResult
+
+A, B = "a" * 64, "b" * 64
+PLACE = {"inputs": [["float32", [2]]], "outputs": [["float32", [2]]], "parameters": "", "source": None}
+
+
+def hashed(text):
+    return leaf_hash(text.encode()).hex()
+
+
+class Host:
+    """A program of `count` equations in one frame; from equation `parts` on its values are its own.
+
+    Alone, equations differ from `alone` on, if that is another place; compiled, a cut differs if its last equation is
+    `parts` or later.
+    """
+
+    def __init__(self, folder, name, count, parts=None, *, alone=None, mode="same", level=0, **about):
+        self.folder, self.name, self.count, self.parts, self.level = folder, name, count, parts, level
+        self.alone = parts if alone is None else alone
+        self.mode, self.about = mode, about
+        self.asked = []
+
+    def value(self, index, parts):
+        return hashed(f"{self.name if parts is not None and index >= parts else 'both'} {index}")
+
+    def leaf(self, index):
+        before = self.value(index - 1, self.alone) if index else A
+        primitive = self.about.get("primitives", {}).get(index, "mul")
+        return {
+            "path": str(index), "primitive": primitive, "parameters": B,
+            "inputs": [before], "outputs": [self.value(index, self.alone)],
+        }  # fmt: skip
+
+    def plain(self):
+        return {"y": self.value(self.count - 1, self.parts)}
+
+    def ask(self, request):
+        asked = json.loads(request)
+        self.asked.append(asked)
+        if self.mode == "dead" or self.mode == asked["mode"]:
+            raise EnvironmentFault("it was not done in time")
+        folder = self.folder / self.name / str(len(self.asked))
+        folder.mkdir(parents=True)
+        document, tensors = getattr(self, asked["mode"])(asked)
+        (folder / "trace.json").write_bytes(rfc8785.dumps(document))
+        if tensors:
+            save_file(tensors, folder / "trace.safetensors")
+        outputs = {name: {"dtype": "float32", "shape": [2], "sha256": one} for name, one in self.plain().items()}
+        return RunResult(folder, {"result": {"outputs": {"tensors": outputs}}, **self.about.get("receipt", {})})
+
+    def hashes(self, asked):
+        start, stop = asked.get("window", [0, 4096])
+        leaves = [self.leaf(index) for index in range(self.count)]
+        bottom = [leaf_hash(rfc8785.dumps(one)) for one in leaves]
+        chunks = [head(bottom[at : at + (1 << self.level)]) for at in range(0, self.count, 1 << self.level)]
+        listed = leaves[start:stop]
+        outputs = {"y": {"dtype": "float32", "shape": [2], "sha256": self.value(self.count - 1, self.alone)}}
+        return {
+            "version": 1, "mode": "hashes", "leaves": self.count, "level": self.level, "root": head(chunks).hex(),
+            "chunks": [one.hex() for one in chunks], "window": {"start": start, "leaves": listed},
+            "places": {static(one["path"]): PLACE for one in listed}, "outputs": outputs,
+        }, {}  # fmt: skip
+
+    def values(self, asked):
+        (path,) = asked["equations"]
+        number = self.parts is not None and int(path) >= self.alone and self.name == "b"
+        one = np.array([1, 2], np.float32)
+        return {}, {f"{path}:in0": one, f"{path}:out0": np.nextafter(one, np.float32(9)) if number else one}
+
+    def segments(self, asked):
+        def name(index):
+            return f"{index}:out0" if index >= 0 else "argument0"
+
+        def after(cut):
+            return [[name(cut - 1), self.value(cut - 1, self.parts)]] if cut else []
+
+        def segment(start, stop):
+            # Started from equal values, a stretch differs if it holds equation `parts` and the one before it.
+            differs = self.parts is not None and start <= self.parts - self.about.get("fused", 0) < self.parts < stop
+            differs |= not self.about.get("fused") and self.parts is not None and start <= self.parts < stop
+            given = [[name(start - 1), self.value(start - 1, self.parts)]]
+            made = hashed(f"{self.name if differs else 'both'} {start} {stop}")
+            return {"segment": [start, stop], "inputs": given, "outputs": [[name(stop - 1), made]]}
+
+        equations = [
+            {"path": str(index), "primitive": "mul", "takes": [name(index - 1)], **PLACE} for index in range(self.count)
+        ]
+        document = {
+            "version": 1, "mode": "segments", "frame": "", "inputs": [A], "equations": equations,
+            "cuts": [{"cut": cut, "values": after(cut)} for cut in asked.get("cuts", [])],
+            "segments": [segment(*pair) for pair in asked.get("segments", [])],
+        }  # fmt: skip
+        if self.count in asked.get("cuts", []):
+            document["outputs"] = {"y": {"dtype": "float32", "shape": [2], "sha256": self.plain()["y"]}}
+        tensors = {"in:x": np.zeros(2, np.float32), "out:x": np.array([self.name == "b"] * 2, np.float32)}
+        return document, tensors if asked.get("values") else {}
+
+
+def find(a, b):
+    return localise(a.plain(), b.plain(), a, b)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    def make(count, parts=None, **about):
+        return Host(tmp_path, "a", count, parts, **about), Host(tmp_path, "b", count, parts, **about)
+
+    return make
+
+
+@pytest.mark.parametrize("parts", [0, 1, 7, 99])
+def test_an_operation(pair, parts):
+    found = find(*pair(100, parts))
+    assert (found.found, found.first.path, found.confirmed) == (Found.OPERATION, str(parts), True)
+    assert found.runs == 3
+    assert found.compared <= 9
+    assert [diff.largest for diff in found.outputs] == [1]
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("parts", [3, 4095, 4096, 5999])
+def test_a_trace_that_is_not_listed_whole(pair, parts):
+    """6,000 leaves in chunks of 8: the chunk is found, then listed."""
+    a, b = pair(6000, parts, level=3)
+    found = find(a, b)
+    assert (found.found, found.first.path) == (Found.OPERATION, str(parts))
+    windows = [asked["window"] for asked in a.asked if "window" in asked]
+    assert windows == ([] if parts < 4096 else [[parts // 8 * 8, parts // 8 * 8 + 4096]])
+    assert found.compared <= 12 + 1 + 8
+
+
+def test_hosts_that_divide_their_traces_differently(tmp_path):
+    a, b = Host(tmp_path, "a", 5000, 4500, level=1), Host(tmp_path, "b", 5000, 4500, level=3)
+    assert find(a, b).first.path == "4500"
+
+
+def test_what_only_parts_compiled_together(pair):
+    """Three operations fuse; the last two before the difference are dropped from the front one by one."""
+    a, b = pair(200, 120, alone=10**9, fused=2)
+    found = find(a, b)
+    assert (found.found, found.fusion, found.inputs_equal) == (Found.SEGMENT, True, True)
+    assert [one.path for one in found.operations] == ["118", "119", "120"]
+    assert found.runs <= 12
+    assert "each operation compiled alone gives the same bits on both" in found.notes
+    assert "on b operations compiled alone come to other bits than compiled together" in found.notes
+
+
+def test_what_parts_alone_but_later_together(pair):
+    found = find(*pair(50, 30, alone=10))
+    assert (found.found, found.first.path) == (Found.OPERATION, "30")
+    assert any(note.startswith("compiled alone, the first operation that differs is mul") for note in found.notes)
+
+
+def test_what_parts_alone_but_earlier_together(pair):
+    found = find(*pair(50, 10, alone=30))
+    assert (found.found, found.first.path) == (Found.OPERATION, "10")
+
+
+def test_a_host_that_cannot_trace_each_operation(pair):
+    found = find(*pair(60, 41, mode="hashes"))
+    assert (found.found, found.first.path) == (Found.OPERATION, "41")
+    assert found.notes[0].startswith("tracing each operation alone failed")
+
+
+def test_a_host_that_is_gone(pair):
+    with pytest.raises(EnvironmentFault):
+        find(*pair(60, 41, mode="dead"))
+
+
+def test_nothing_parts_any_more(pair):
+    a, b = pair(20)
+    found = localise({"y": A}, {"y": B}, a, b)
+    assert (found.found, found.first) == (Found.NOTHING, None)
+    assert "a gave other outputs this time than in the run that is to be explained" in found.notes
+    assert "this time both gave the same outputs" in found.notes
+
+
+def test_another_program(tmp_path):
+    a, b = Host(tmp_path, "a", 20, 12), Host(tmp_path, "b", 20, 12, primitives={7: "add"})
+    found = find(a, b)
+    assert (found.found, [one.primitive for one in found.operations]) == (Found.PROGRAM, ["mul", "add"])
+    assert found.suspects[0].influence == "program"
+
+
+def test_a_program_that_is_longer(tmp_path):
+    found = find(Host(tmp_path, "a", 20, 20), Host(tmp_path, "b", 22, 20))
+    assert (found.found, [one.path for one in found.operations]) == (Found.PROGRAM, ["20"])
+
+
+def test_a_liar_about_its_tree(pair):
+    a, b = pair(20, 5)
+    honest = b.hashes
+
+    def lie(asked):
+        document, tensors = honest(asked)
+        return document | {"root": A}, tensors
+
+    b.hashes = lie
+    with pytest.raises(IntegrityError, match="the root is not that of the chunks"):
+        find(a, b)
+
+
+def test_a_liar_about_how_many_cuts_it_was_asked_for(pair):
+    a, b = pair(20, 5)
+    honest = b.segments
+
+    def lie(asked):
+        document, tensors = honest(asked)
+        return document | {"cuts": []}, tensors
+
+    b.segments = lie
+    with pytest.raises(IntegrityError, match="not what was asked for"):
+        find(a, b)
+
+
+def test_paths():
+    assert split("7") == ("", "7")
+    assert split("12/0/3") == ("", "12/0/3")
+    assert split("12/i3/4/0") == ("12/i3", "4/0")
+    assert split("1/b0/2/c11/5") == ("1/b0/2/c11", "5")
+
+
+# --- suspects
+
+
+def receipts(a, b, **facts):
+    def receipt(environment, host):
+        return {"result": {"profile": {"environment": environment}}, "host": host}
+
+    return receipt(a, {}), receipt(b, facts)
+
+
+def names(found):
+    return [suspect.influence for suspect in found]
+
+
+def test_a_variable_that_differs_comes_first():
+    assert names(suspects(["reduce_sum"], (), receipts({"NPROC": "1"}, {"NPROC": "2"})))[0] == "threads"
+    flags = {"XLA_FLAGS": "--xla_a=1 --xla_cpu_prefer_vector_width=256"}, {"XLA_FLAGS": "--xla_a=1"}
+    found = suspects(["reduce_sum"], (), receipts(*flags))
+    assert (found[0].influence, found[0].seen) == ("vector-width", ("xla_cpu_prefer_vector_width",))
+
+
+def test_a_fact_that_differs_comes_before_none():
+    assert names(suspects(["reduce_sum"], (), receipts({}, {}, cores=1)))[0] == "threads"
+    assert names(suspects(["reduce_sum"], (), receipts({}, {}, features=["fma"])))[0] == "vector-width"
+
+
+@pytest.mark.parametrize("receipt", [{}, {"result": 1}, {"result": {"profile": []}}, {"host": 3}])
+def test_receipts_that_say_nothing(receipt):
+    assert names(suspects(["tanh"], (), (receipt, receipt))) == ["fma-contraction", "fast-math", "compiler"]
+
+
+def test_every_row_can_be_suspected():
+    seen = {name for row in TABLE for name in names(suspects(row.acts_on, (), ({}, {})))}
+    assert seen | {"flush-to-zero"} == {row.influence for row in TABLE}
+
+
+def test_zero_against_a_subnormal_is_flushing(tmp_path):
+    from builder.harness.compare.differ import diff
+
+    def compared(a, b, dtype):
+        for name, value in (("a", a), ("b", b)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            save_file({"x": np.array([value], dtype)}, tmp_path / name / "outputs.safetensors")
+        return diff(tmp_path / "a", tmp_path / "b")
+
+    for a, b, dtype, flushed in [
+        (1e-40, 0.0, np.float32, True),
+        (-0.0, -1e-40, np.float32, True),
+        (1e-30, 0.0, np.float32, False),
+        (0.0, -0.0, np.float32, False),
+        (1e-310, 0.0, np.float64, True),
+        (1e-40j, 0.0, np.complex64, True),
+        (1, 0, np.int32, False),
+    ]:
+        found = suspects(["mul"], compared(a, b, dtype), ({}, {}))
+        assert (found[0].influence == "flush-to-zero") == flushed, (a, b, dtype)
+    missing = TensorDiff("x", Status.ONLY_A, "float32", None, (1,), None)
+    assert names(suspects(["mul"], (missing,), ({}, {})))[0] != "flush-to-zero"
