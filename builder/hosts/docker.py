@@ -146,7 +146,8 @@ def options(image: Runnable, conditions: Conditions, source: str, target: str) -
     Raises:
         EnvironmentFault: an engine has no way to put a run under these conditions.
     """
-    if conditions.cpu or conditions.starter or conditions.load or conditions.shift or not conditions.randomised:
+    possible = Conditions(cores=conditions.cores, memory=conditions.memory, environment=conditions.environment)
+    if conditions != possible:
         raise EnvironmentFault("a Docker host varies cores, memory and environment, and nothing else")
     limits: dict[str, Any] = {}
     if conditions.cores is not None:

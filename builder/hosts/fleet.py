@@ -24,6 +24,9 @@ from builder.spec.refusal import shown
 _LIMIT = 1 << 20
 _MOST_CORES = 8192
 
+_URL = r"^(unix:///.+|ssh://([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9\[][A-Za-z0-9.:\]-]*(/.*)?)$"
+"""Nothing that an `ssh` started with it could take for an option."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -124,7 +127,7 @@ class DockerTable(_Anywhere):
     """A Docker engine."""
 
     kind: Literal["docker"]
-    url: Annotated[str, Field(pattern=r"^(unix:///.+|ssh://.+)$")] | None = None
+    url: Annotated[str, Field(pattern=_URL)] | None = None
     platform: Platform | None = None
     vary: dict[Name, _Anywhere] = {}
 
