@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from builder.harness import report_words as words
-from builder.harness.compare.model import Status
+from builder.harness.compare.model import Status, TensorDiff
 from builder.harness.report_chart import chart
 from builder.harness.report_model import Difference, Effect, Located, Report, Section, letters, sections
 from builder.harness.report_receipts import shown, what_ran
@@ -36,6 +36,9 @@ TONES = {
     Effect.NOT_VARIED: "none",
 }
 """Which of the style sheet's colours goes with a verdict; a symbol and a word always stand beside it."""
+
+MOST = 12
+"""Values of one divergence that are shown; where a program began with other weights, there may be hundreds."""
 
 
 def html(report: Report) -> str:
@@ -78,8 +81,8 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"digits": _digits, "chart": chart, "member": _member}
-    found.globals |= {"words": words, "tones": TONES, "letters": letters, "Status": Status}
+    found.filters |= {"digits": _digits, "chart": chart, "member": _member, "parted": _parted}
+    found.globals |= {"words": words, "tones": TONES, "letters": letters, "Status": Status, "most": MOST}
     return found
 
 
@@ -127,6 +130,10 @@ def _labels(found: Sequence[Section]) -> dict[tuple[str, str, str, str, int], st
 def _member(pair: Difference | Located, which: str) -> str:
     member = pair.a if which == "a" else pair.b
     return f"{member.host}{f' · run {member.repeat}' if member.repeat > 1 else ''}"
+
+
+def _parted(tensors: Sequence[TensorDiff]) -> list[TensorDiff]:
+    return [tensor for tensor in tensors if not tensor.equal]
 
 
 def _digits(own: str, other: str) -> list[tuple[str, bool]]:

@@ -24,7 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.harness import report
+from builder.harness.localise_model import Found, Localisation
 from builder.harness.report_chart import chart
+from builder.harness.report_model import SourceLine, excerpt
 from builder.harness.report_receipts import LONGEST
 from builder.harness.report_words import SYMBOLS
 from builder.harness.trace import Source
@@ -145,6 +147,51 @@ def test_headings_and_landmarks(everything: Page) -> None:
             assert attributes["aria-label"]
         if tag == "html":
             assert attributes["lang"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("found", "heading"),
+    [
+        (Found.OPERATION, "conv_general_dilated [12/0]"),
+        (Found.SEGMENT, "conv_general_dilated [12/0], compiled together with what is around it"),
+        (Found.ARGUMENT, "What the program began with"),
+        (Found.PROGRAM, "Not the same program"),
+        (Found.NOTHING, "No first operation was found"),
+    ],
+)
+def test_every_end_of_a_search_has_words(found: Found, heading: str) -> None:
+    located = dataclasses.replace(report_samples.LOCATED, found=dataclasses.replace(report_samples.FOUND, found=found))
+    page = Page(report.html(dataclasses.replace(report_samples.everything(), localisations=(located,))))
+    assert heading in page.text
+
+
+def test_a_search_that_found_nothing_is_short() -> None:
+    nothing = Localisation("native", "haswell", Found.NOTHING, notes=("this time both gave the same outputs",))
+    located = dataclasses.replace(report_samples.LOCATED, found=nothing, source=())
+    page = Page(report.html(dataclasses.replace(report_samples.everything(), localisations=(located,))))
+    text = "".join(page.text)
+    assert "this time both gave the same outputs" in text
+    assert "Likely cause" not in text
+    assert "traced run" not in text
+
+
+def test_many_differing_values_are_counted() -> None:
+    many = tuple(dataclasses.replace(report_samples.TENSOR, name=f"parameter {k}") for k in range(40))
+    found = dataclasses.replace(report_samples.FOUND, outputs=many)
+    located = dataclasses.replace(report_samples.LOCATED, found=found)
+    text = "".join(Page(report.html(dataclasses.replace(report_samples.everything(), localisations=(located,)))).text)
+    assert "parameter 11" in text
+    assert "parameter 12" not in text
+    assert "28 more differ" in text
+
+
+def test_an_excerpt_is_around_its_line() -> None:
+    text = "".join(f"line {k}\n" for k in range(1, 11))
+    assert [(one.number, one.marked) for one in excerpt(text, 2, around=2)] == [
+        (1, False), (2, True), (3, False), (4, False),
+    ]  # fmt: skip
+    assert excerpt(text, 10, around=1)[-1] == SourceLine(10, "line 10", True)
+    assert excerpt(text, 0) == excerpt(text, 11) == excerpt("", 1) == ()
 
 
 EVIL = (
