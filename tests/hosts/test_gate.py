@@ -3,6 +3,7 @@
 import dataclasses
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,9 +147,8 @@ def test_the_limits_of_control_groups(tmp_path, monkeypatch, files, expected):
 def test_a_limit_of_the_process_counts():
     code = "from builder.hosts.offer import memory; from kernels.runtime.memory import available; "
     done = subprocess.run(
-        ["prlimit", "--data=500000000", "python3", "-c", f"{code}print(memory(), available())"],
+        ["prlimit", "--data=500000000", sys.executable, "-c", f"{code}print(memory(), available())"],
         cwd=Path(__file__).parents[2],
-        env={"PATH": str(Path(__import__("sys").executable).parent) + ":/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,

@@ -1,6 +1,7 @@
 """What a host must be, what was seen of this one, and the pins that its environment must carry."""
 
 import dataclasses
+import json
 import os
 import platform
 import shutil
@@ -150,6 +151,44 @@ def test_features_are_those_of_the_emulated_cpu(cpu, level):
     levels = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
     expected = levels[: levels.index(level) + 1] if level else []
     assert [name for name in levels if check.LEVELS[name] <= found] == expected
+
+
+@amd64
+@pytest.mark.qemu
+@pytest.mark.parametrize(
+    ("cpu", "identity", "has_caches"),
+    [("Haswell", ["GenuineIntel", 6, 60], True), ("EPYC-Rome", ["AuthenticAMD", 23, 49], False)],
+)
+def test_facts_are_those_of_the_emulated_cpu(cpu, identity, has_caches):
+    """And not those of `/proc/cpuinfo`, which is the machine's outside. QEMU's AMD models name no caches."""
+    qemu = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
+    code = "import json; from kernels.runtime import host; print(json.dumps(host.observe().described()))"
+    command = [qemu, "-cpu", cpu, sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    facts = json.loads(done.stdout)
+    assert [facts[key] for key in ("vendor", "family", "model")] == identity
+    assert bool(facts["caches_cpu"]) is has_caches
+    assert facts["caches_kernel"] == host.observe().facts["caches_kernel"]
+
+
+@amd64
+@pytest.mark.skipif("fma" not in host.observe().features, reason="a CPU with one variant of each function")
+def test_what_libm_chooses_is_seen():
+    code = "from kernels.runtime import dispatch; print(*dispatch.libm())"
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            env=os.environ | {"GLIBC_TUNABLES": tunables},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for tunables in ("", "", "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4")
+    ]
+    assert seen[0] == seen[1]
+    differing = {one.partition("+")[0] for one, other in zip(seen[0], seen[2], strict=True) if one != other}
+    assert differing >= {"cos", "expf", "fma", "logf", "powf", "sin", "tan"}
 
 
 def test_this_host_computes_as_ieee_754_says():
