@@ -41,6 +41,10 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--jobs", metavar="N", type=_count, help="runs at a time on this machine (default: KBUILD_JOBS, or its cores)"
     )
+    verb.add_argument(
+        "--no-localise", dest="localise", action="store_false",
+        help="where outputs differ, don't run again to find the first operation that did (docs/trace.md)",
+    )  # fmt: skip
     verb.add_argument("--html", metavar="FILE", type=Path, help="also write the report as one self-contained page")
     verb.add_argument("--fresh", action="store_true", help="run again what an earlier verification already ran")
 
@@ -68,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.hosts.fleet import load as load_fleet
     from builder.machine import from_environment
     from builder.oci.image import load
+    from builder.pipeline.localise import located_in
     from builder.pipeline.verify import Wanted, given, images_of, opened
     from builder.store.blobs import Store
 
@@ -85,7 +90,13 @@ def run(options: argparse.Namespace) -> int:
         found = verify(
             image.digest, images_of(image), cases, variants, settings=settings, store=store, progress=display
         )
-        report = from_runs(found, differences(found, progress=display))
+        parted = differences(found, progress=display)
+        located = (
+            located_in(found, image, cases, variants, store=store, timeout=settings.timeout, progress=display)
+            if parted and options.localise
+            else ()
+        )
+        report = from_runs(found, parted, localisations=located)
     if options.html:
         _write(options.html, html(report))
     if options.json:
