@@ -41,10 +41,6 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--jobs", metavar="N", type=_count, help="runs at a time on this machine (default: KBUILD_JOBS, or its cores)"
     )
-    verb.add_argument(
-        "--no-localise", dest="localise", action="store_false",
-        help="where outputs differ, don't run again to find the first operation that did (docs/trace.md)",
-    )  # fmt: skip
     verb.add_argument("--html", metavar="FILE", type=Path, help="also write the report as one self-contained page")
     verb.add_argument("--fresh", action="store_true", help="run again what an earlier verification already ran")
 
@@ -66,37 +62,24 @@ def run(options: argparse.Namespace) -> int:
     from builder.cli.appearance import console
     from builder.cli.display import progress
     from builder.cli.run import image_of
-    from builder.harness.compare.parted import differences
-    from builder.harness.report import from_runs, html, terminal, to_json
-    from builder.harness.verify import Settings, verify
+    from builder.harness.report import html, terminal, to_json
+    from builder.harness.verify import Settings
     from builder.hosts.fleet import load as load_fleet
     from builder.machine import from_environment
     from builder.oci.image import load
-    from builder.pipeline.localise import located_in
-    from builder.pipeline.verify import Wanted, given, images_of, opened
+    from builder.pipeline.verify import Wanted, examine, given
     from builder.store.blobs import Store
 
     machine = from_environment(os.environ)
     store = Store(machine.store)
     fleet = load_fleet(options.hosts) if options.hosts else None
-    wanted = Wanted(fleet, simulate=options.simulate or fleet is None, only=options.only)
+    wanted = Wanted(fleet, simulate=options.simulate or fleet is None, only=options.only, localise=options.localise)
     cases = given(options.inputs) if options.inputs else _examples(options)
     image = load(store, image_of(options, store, machine))
     settings = Settings(options.repeat, options.timeout, options.fresh, options.jobs or machine.jobs)
-    with (
-        progress(options) as display,
-        opened(image, wanted, store=store, machine=machine, progress=display) as variants,
-    ):
-        found = verify(
-            image.digest, images_of(image), cases, variants, settings=settings, store=store, progress=display
-        )
-        parted = differences(found, progress=display)
-        located = (
-            located_in(found, image, cases, variants, store=store, timeout=settings.timeout, progress=display)
-            if parted and options.localise
-            else ()
-        )
-        report = from_runs(found, parted, localisations=located)
+    with progress(options) as display:
+        report = examine(image, cases, wanted, settings, store=store, machine=machine, progress=display)
+    found = report.verification
     if options.html:
         _write(options.html, html(report))
     if options.json:

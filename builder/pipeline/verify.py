@@ -10,8 +10,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from builder.errors import UsageError
+from builder.harness.compare.parted import differences
 from builder.harness.job import Case, case
+from builder.harness.report import Report, from_runs
 from builder.harness.simulate import simulated
+from builder.harness.verify import Settings, verify
 from builder.hosts.fleet import DockerTable, Fleet, LocalTable, QemuTable, variations
 from builder.hosts.host import Host, Runnable, Variant
 from builder.hosts.local import Local
@@ -36,11 +39,13 @@ class Wanted:
         fleet: those of a file.
         simulate: whether the built-in ones are.
         only: patterns for names, any of which lets a host in; empty: all of them.
+        localise: whether hosts that part run again, traced.
     """
 
     fleet: Fleet | None = None
     simulate: bool = True
     only: Sequence[str] = ()
+    localise: bool = True
 
 
 def cases_of(spec: Spec, folder: Path) -> list[Case]:
@@ -71,6 +76,44 @@ def given(inputs: Sequence[Path]) -> list[Case]:
 def images_of(image: Image) -> list[Runnable]:
     """Every platform's image, as hosts run it."""
     return [dataclasses.replace(runnable(item), index=image.digest) for item in image.manifests.values()]
+
+
+def examine(
+    image: Image,
+    cases: Sequence[Case],
+    wanted: Wanted,
+    settings: Settings,
+    *,
+    store: Store,
+    machine: Machine,
+    progress: Progress,
+) -> Report:
+    """Run an image everywhere, compare, and where bits differ, say which and since which operation.
+
+    Args:
+        image: what to run.
+        cases: on which inputs.
+        wanted: on which hosts.
+        settings: how to go about it.
+        store: has the image, and keeps the runs.
+        machine: where emulators are fetched from.
+        progress: sees it all.
+
+    Raises:
+        UsageError: there are no such hosts, or no such inputs.
+        KernelError: the inputs do not fit the kernel.
+        EnvironmentFault: an emulator cannot be had.
+    """
+    images = images_of(image)
+    with opened(image, wanted, store=store, machine=machine, progress=progress) as variants:
+        found = verify(image.digest, images, cases, variants, settings=settings, store=store, progress=progress)
+        parted = differences(found, progress=progress)
+        if not parted or not wanted.localise:
+            return from_runs(found, parted)
+        from builder.pipeline.localise import located_in  # noqa: PLC0415 - most runs agree
+
+        located = located_in(found, image, cases, variants, store=store, timeout=settings.timeout, progress=progress)
+    return from_runs(found, parted, localisations=located)
 
 
 @contextmanager
