@@ -46,7 +46,8 @@ def dockerfile(rendering: Rendering) -> str:
     def lay(verb: str, tree: Tree, target: str) -> str:
         return f"{python} lay.py {verb} {tree.file} {target} \\\n      --from . --expect {tree.diff_id}"
 
-    preparations = [lay("tree", tree, f"/trees/{tree.name}") for tree in rendering.roots]
+    preparations = [f"{_BUSYBOX} mkdir /trees {TARS}"]
+    preparations += [lay("tree", tree, f"/trees/{tree.name}") for tree in rendering.roots]
     for step in rendering.steps:
         preparations += [lay("tar", tree, f"{TARS}/{tree.name}.tar") for tree in step.tars]
         preparations.append(lay("tree", step.inputs, f"/trees/{step.name}"))
@@ -55,8 +56,8 @@ def dockerfile(rendering: Rendering) -> str:
         r=rendering,
         python=python,
         emulator=shlex.quote(f"{UNPACKED}/{emulator.package}/{emulator.member}") if emulator else "",
-        lay=lay,
         preparations=preparations,
+        laid=[f"{_BUSYBOX} mkdir /layers", *(lay("tree", tree, f"/layers/{tree.name}") for tree in rendering.layers)],
         runs={step.name: _exec(_command(step)) for step in rendering.steps},
         environment=_pairs(rendering.config.environment),
         labels=_pairs(rendering.config.labels),

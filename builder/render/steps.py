@@ -69,8 +69,8 @@ def roots(
         if made not in found:
             read = packages.read([known[sha256] for sha256 in action.root])
             entries = root_entries(read, epoch=action.epoch, allow_scripts=allow_scripts)
-            name = f"root-of-{slug(action.name)}"
-            about = f"the root file system in which `{action.name}` runs"
+            name = f"root-{len(found) + 1}-{slug(action.argv[0].rpartition('/')[2])}"
+            about = f"the root file system in which {action.argv[0]} runs"
             found[made], _ = scribe.write(name, f"roots/{name}.mtree", opened(entries), about)
     return found
 

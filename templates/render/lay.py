@@ -146,7 +146,8 @@ def read_keywords(words: list[bytes]) -> tuple[str, dict[str, bytes], list[tuple
 
 def link_target(text: bytes, mode: int) -> bytes:
     """A symlink's target: any text that Linux can hold."""
-    if not text or b"\0" in text or len(text) > LONGEST_PATH:
+    check_text(text)
+    if not text or len(text) > LONGEST_PATH:
         raise Refused("a symlink whose target is empty or too long")
     if mode != LINK_MODE:
         raise Refused(f"a symlink whose mode is not {LINK_MODE:04o}")
@@ -178,12 +179,23 @@ def sort_key(path: bytes) -> bytes:
 
 def plain(path: bytes) -> bytes:
     """A relative path that leads nowhere but down."""
+    check_text(path)
     parts = path.split(b"/")
-    if not path or len(path) > LONGEST_PATH or b"\0" in path or {b"", b".", b".."} & set(parts):
+    if not path or len(path) > LONGEST_PATH or {b"", b".", b".."} & set(parts):
         raise Refused(f"the path {path!r} is absolute, empty or too long, or has an empty, '.' or '..' part")
     if max(map(len, parts)) > LONGEST_NAME:
         raise Refused(f"the path {path[:80]!r} has a part of more than {LONGEST_NAME} bytes")
     return path
+
+
+def check_text(text: bytes) -> None:
+    """Names and targets are UTF-8 without NUL."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise Refused(f"{text[:80]!r} is not UTF-8") from None
+    if b"\0" in text:
+        raise Refused(f"{text[:80]!r} has a NUL byte")
 
 
 def unescaped(word: bytes) -> bytes:
