@@ -41,6 +41,10 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--jobs", metavar="N", type=_count, help="runs at a time on this machine (default: KBUILD_JOBS, or its cores)"
     )
+    verb.add_argument(
+        "--no-localise", dest="localise", action="store_false",
+        help="where bits differ, do not run again to find the first operation that parted",
+    )  # fmt: skip
     verb.add_argument("--html", metavar="FILE", type=Path, help="also write the report as one self-contained page")
     verb.add_argument("--fresh", action="store_true", help="run again what an earlier verification already ran")
 
