@@ -74,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     from builder.pipeline.verify import Wanted, examine, given
     from builder.store.blobs import Store
 
+    if options.html:
+        _require_place(options.html)
     machine = from_environment(os.environ)
     store = Store(machine.store)
     fleet = load_fleet(options.hosts) if options.hosts else None
@@ -122,11 +124,16 @@ def _lines(found: Verification) -> None:
         print(run.platform, run.case, run.host, run.repeat, run.verdict, outputs, sep="\t")
 
 
-def _write(path: Path, page: str) -> None:
+def _require_place(path: Path) -> None:
+    """Refuse a file that cannot be written before hours of runs, not after."""
     from builder.errors import UsageError
-    from builder.store.atomic import faults, unique_name, write_whole
 
     if path.is_dir() or not path.parent.is_dir():
         raise UsageError("is a folder" if path.is_dir() else "no such folder", where=str(path))
+
+
+def _write(path: Path, page: str) -> None:
+    from builder.store.atomic import faults, unique_name, write_whole
+
     with faults(path):
         write_whole(path, page.encode(), temporary=path.with_name(f".{path.name}.{unique_name()}"))

@@ -1,0 +1,201 @@
+"""`kbuild verify` on a real kernel: pinned it agrees on every host, unpinned it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import REPOSITORY, Built, Outcome, kbuild
+
+pytestmark = [pytest.mark.network, pytest.mark.sandbox]
+
+amd64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the emulated models are of linux/amd64")
+QUICK = ("--only", "native", "--only", "1-core", "--only", "hostile")
+HASWELL = ("--only", "native", "--only", "haswell", "--no-localise")
+
+
+def verify(image: Built, *arguments: str | Path) -> Outcome:
+    return kbuild("verify", *arguments, env={"KBUILD_STORE": str(image.store)})
+
+
+def verdicts(outcome: Outcome) -> dict[str, str]:
+    rows = [line.split("\t") for line in outcome.stdout.splitlines()]
+    assert all(len(row) == 6 for row in rows), outcome.stdout
+    return {row[2]: row[4] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def unpinned(digits: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The same kernel under the profile that pins nothing."""
+    return without_pins(digits, tmp_path_factory.mktemp("unpinned"))
+
+
+def without_pins(kernel: Built, folder: Path) -> Built:
+    spec = kernel.copy(folder / "kernel")
+    lines = [line for line in spec.read_text().splitlines() if not line.startswith("forbid")]
+    spec.write_text("\n".join(lines).replace('profile = "pinned"', 'profile = "none"') + "\n")
+    env = {"KBUILD_STORE": str(kernel.store)}
+    assert kbuild("lock", spec, env=env).code == 0
+    return dataclasses.replace(kernel, spec=spec, digest=kbuild(spec, env=env).digest)
+
+
+# --- what it is for
+
+
+def test_pinned_digits_agree_here_whatever_the_host_does(digits: Built) -> None:
+    outcome = verify(digits, digits.spec, *QUICK)
+    assert outcome.code == 0, outcome.stderr
+    expected = {"native": "equal", "hostile": "equal"}
+    if len(os.sched_getaffinity(0)) > 1:
+        expected["1-core"] = "equal"
+    assert verdicts(outcome) == expected
+    began = time.monotonic()
+    again = verify(digits, digits.spec, *QUICK)
+    assert (again.code, again.stdout) == (0, outcome.stdout)
+    assert time.monotonic() - began < 10, "all of it was remembered"
+
+
+@amd64
+def test_pinned_digits_agree_on_another_cpu_and_unpinned_ones_do_not(digits: Built, unpinned: Built, tmp_path) -> None:
+    outcome = verify(digits, digits.spec, *HASWELL)
+    assert outcome.code == 0, outcome.stderr
+    assert verdicts(outcome) == {"native": "equal", "haswell": "equal"}
+
+    outcome = verify(unpinned, unpinned.spec, *HASWELL, "--json", "--html", tmp_path / "report.html")
+    assert outcome.code == 1, outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert [run["verdict"] for run in report["runs"]] == ["equal", "differs"]
+    assert "logits" in {difference["output"] for difference in report["differences"]}
+    assert "haswell" in (tmp_path / "report.html").read_text()
+
+
+@amd64
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits", "minilm"])
+def test_pinned_kernels_agree_on_every_simulated_host(request: pytest.FixtureRequest, name: str) -> None:
+    kernel = request.getfixturevalue(name)
+    inputs = {"digits": "three.json", "minilm": "similar.json"}[name]
+    outcome = verify(kernel, kernel.digest, "--inputs", kernel.spec.parent / "examples" / inputs)
+    assert outcome.code == 0, outcome.stderr
+    found = verdicts(outcome)
+    assert {"haswell", "skylake-client", "epyc-rome", "epyc-milan", "cortex-a72", "neoverse-n1", "arm-max"} <= set(
+        found
+    )
+    assert set(found.values()) == {"equal"}
+
+
+@amd64
+@pytest.mark.slow
+def test_unpinned_minilm_parts(minilm: Built, tmp_path: Path) -> None:
+    loose = without_pins(minilm, tmp_path)
+    inputs = loose.spec.parent / "examples/similar.json"
+    outcome = verify(loose, loose.digest, "--inputs", inputs, *HASWELL)
+    assert outcome.code == 1, outcome.stderr
+    assert verdicts(outcome) == {"native": "equal", "haswell": "differs"}
+
+
+# --- hosts of a file
+
+
+@pytest.mark.docker
+def test_an_engine_and_this_machine_agree(digits: Built, tmp_path: Path) -> None:
+    (tmp_path / "hosts.toml").write_text(
+        'schema = 1\n[hosts.here]\nkind = "local"\n[hosts.engine]\nkind = "docker"\ncores = 1\n'
+    )
+    outcome = verify(digits, digits.spec, "--hosts", tmp_path / "hosts.toml")
+    assert outcome.code == 0, outcome.stderr
+    assert verdicts(outcome) == {"here": "equal", "engine": "equal"}
+
+
+def test_hosts_that_cannot_be_had_are_reported_and_the_others_compared(digits: Built, tmp_path: Path) -> None:
+    (tmp_path / "hosts.toml").write_text(
+        'schema = 1\n[hosts.here]\nkind = "local"\n[hosts.too]\nkind = "local"\nshift = 999\n'
+        '[hosts.atlantis]\nkind = "qemu"\ncpu = "Atlantis"\n'
+        f'[hosts.gone]\nkind = "docker"\nurl = "unix://{tmp_path}/absent.sock"\n'
+        '[hosts.leaky]\nkind = "local"\nenvironment = { XLA_FLAGS = "--xla_cpu_enable_fast_math=true" }\n'
+    )
+    outcome = verify(digits, digits.spec, "--hosts", tmp_path / "hosts.toml")
+    assert outcome.code == 1, outcome.stderr
+    assert verdicts(outcome) == {
+        "here": "equal", "too": "equal", "atlantis": "failed", "gone": "failed", "leaky": "refused",
+    }  # fmt: skip
+    for word in ("knows no CPU 'Atlantis'", "no Docker engine answers", "XLA_FLAGS"):
+        assert word in outcome.stderr
+
+
+# --- what is asked for wrongly
+
+
+def test_one_host_proves_nothing(digits: Built) -> None:
+    outcome = verify(digits, digits.spec, "--only", "native")
+    assert outcome.code == 3, outcome.stderr
+    assert verdicts(outcome) == {"native": "alone"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "atlantis"], "no host is left"),
+        (["--hosts", "absent.toml"], "no file of hosts"),
+        (["--inputs", "absent.json"], "no such file"),
+        (["--repeat", "0"], "not a positive whole number"),
+        (["--timeout", "-1"], "--timeout"),
+        (["--html", "absent/report.html", "--only", "native"], "no such folder"),
+    ],
+)
+def test_wrong_usage(digits: Built, arguments: list[str], said: str) -> None:
+    outcome = verify(digits, digits.spec, *arguments)
+    assert outcome.code == 2, outcome.stderr
+    assert said in outcome.stderr
+    assert outcome.stdout == ""
+
+
+def test_a_wrong_file_of_hosts_is_shown_at_its_place(digits: Built, tmp_path: Path) -> None:
+    (tmp_path / "hosts.toml").write_text('schema = 1\n[hosts.a]\nkind = "local"\ncors = 1\n')
+    outcome = verify(digits, digits.spec, "--hosts", tmp_path / "hosts.toml")
+    assert outcome.code == 2
+    assert f"{tmp_path}/hosts.toml:4:1" in outcome.stderr
+    assert "did you mean 'cores'?" in outcome.stderr
+
+
+def test_inputs_that_do_not_fit_end_it_at_once(digits: Built, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"image": [[1, 2]]}')
+    outcome = verify(digits, digits.digest, "--inputs", tmp_path / "x.json", *QUICK)
+    assert outcome.code == 2, outcome.stderr
+    assert "image" in outcome.stderr
+    assert outcome.stdout == ""
+
+
+# --- killed
+
+
+def test_what_was_finished_before_a_kill_is_not_run_again(digits: Built, tmp_path: Path) -> None:
+    (tmp_path / "hosts.toml").write_text(
+        'schema = 1\n[hosts.first]\nkind = "local"\nshift = 1001\n[hosts.second]\nkind = "local"\nload = 1\n'
+    )
+    arguments = ["verify", digits.spec, "--hosts", tmp_path / "hosts.toml", "--repeat", "20", "--jobs", "1"]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "KBUILD_STORE": str(digits.store)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "builder", *arguments, "-v"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    lines = iter(process.stderr.readline, "")
+    seen = 0
+    while seen < 3:
+        seen += next(lines).startswith("run digits on ")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    arguments[5] = "2"
+    outcome = kbuild(*arguments, "--json", env={"KBUILD_STORE": str(digits.store)})
+    assert outcome.code == 0, outcome.stderr
+    runs = json.loads(outcome.stdout)["runs"]
+    assert [run["cached"] for run in runs if run["host"] == "first"] == [True, True]
