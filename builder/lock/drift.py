@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from builder.errors import EnvironmentFault, LockError, ResolveError
 from builder.lock import file
+from builder.lock.compiler import ZIG
 from builder.lock.model import CODEC, FORMAT, Index, Lock
 from builder.lock.python import RUNTIME_REQUIREMENTS
 from builder.lock.target import Target, target
@@ -115,7 +116,7 @@ def _reasons(spec: Spec, lock: Lock) -> Iterator[str]:
         image = [item for item in lock.artifact if "image" in item.roles and platform in item.platforms]
         yield from _unmet_packages(spec, image, platform)
         yield from _unmet_requirements(spec, image, platform)
-        yield from _unmet_compiler(spec, lock, platform)
+    yield from _unmet_compiler(spec, lock, wanted & locked)
     yield from _unmet_weights(spec, lock, wanted & locked)
 
 
@@ -155,16 +156,28 @@ def _target(platform: Platform, image: Sequence[Artifact]) -> Target | None:
         return None
 
 
-def _unmet_compiler(spec: Spec, lock: Lock, platform: Platform) -> Iterator[str]:
-    asked = spec.compiler.version.split(".")
-    name = f"{spec.compiler.name}-{asked[0]}"
-    for item in lock.artifact:
-        if (item.kind, item.name) == ("deb", name) and "toolchain" in item.roles and platform in item.platforms:
+def _unmet_compiler(spec: Spec, lock: Lock, platforms: Iterable[Platform]) -> Iterator[str]:
+    """The compiler of each image's platform must be there; for the others there may be one, or an emulator serves."""
+    compiler, asked = spec.compiler, spec.compiler.version.split(".")
+    kind, name = ("wheel", ZIG) if compiler.name == "zig" else ("deb", f"{compiler.name}-{asked[0]}")
+    for platform in sorted(platforms):
+        found = [item for item in lock.artifact if (item.kind, item.name) == (kind, name) and _compiles(item, platform)]
+        for item in found:
             upstream = item.version.rpartition(":")[2].partition("-")[0].split(".")
             if upstream[: len(asked)] != asked:
-                yield f"compiler.version is {spec.compiler.version}, locked for {platform} is {item.version}"
-            return
-    yield f"{spec.compiler.name} {spec.compiler.version} is not locked for {platform}"
+                yield f"compiler.version is {compiler.version}, locked for {platform} is {item.version}"
+        if not found:
+            yield f"{compiler.name} {compiler.version} is not locked for {platform}"
+        elif compiler.name == "clang" and not _sysroot(lock, platform):
+            yield f"what clang {compiler.version} compiles against is not locked for {platform}"
+
+
+def _sysroot(lock: Lock, platform: Platform) -> bool:
+    return any("sysroot" in item.roles and platform in item.platforms for item in lock.artifact)
+
+
+def _compiles(item: Artifact, platform: Platform) -> bool:
+    return "toolchain" in item.roles and platform in item.platforms
 
 
 def _unmet_weights(spec: Spec, lock: Lock, platforms: Iterable[Platform]) -> Iterator[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from builder.errors import EnvironmentFault, ResolveError
+from builder.lock.compiler import compiler_debs, zig_wheels
 from builder.lock.debian import solver
 from builder.lock.debian.archive import Archive
 from builder.lock.debian.packages import artifact
-from builder.lock.debian.toolchain import toolchain_packages, tools_packages
+from builder.lock.debian.toolchain import tools_packages
 from builder.lock.debian.universe import Universe
 from builder.lock.keep import ALL, Keeping, Kept, Upgrade, kept
 from builder.lock.merge import merged
@@ -99,6 +99,17 @@ def resolve(
         progress=progress,
         keep=keep.weights(),
     )
+    compilers: list[Artifact] = []
+    if spec.compiler.name == "zig":
+        compilers = zig_wheels(
+            spec.compiler,
+            targets[0],
+            machine=machine,
+            environ=environ,
+            store=store,
+            progress=progress,
+            keep={host: keep.versions("wheel", "toolchain", host) for host in NAMES},
+        )
     index = tuple(sorted(keep.indexes(debs, indexes), key=index_order))
     lock = Lock(
         spec=identity(spec),
@@ -106,7 +117,7 @@ def resolve(
         epoch=max(_seconds(item.date) for item in index),
         codec=CODEC,
         index=index,
-        artifact=merged([*debs, *wheels, *weights]),
+        artifact=merged([*debs, *wheels, *weights, *compilers]),
     )
     for _, problem in violations(lock):
         raise ResolveError(f"a registry offers what no lock can hold: {problem}", where=spec.kernel.name)
@@ -124,24 +135,25 @@ def _universes(
 
 
 def _debian(spec: Spec, universes: Mapping[str, Universe], keep: Kept, progress: Progress) -> list[Artifact]:
-    """The packages of every role and platform: the image's and the compiler's for its own, the tools for each host."""
+    """The packages of every role and platform."""
     found: list[Artifact] = []
+
+    def universe_of(role: Role, platform: Platform) -> Universe:
+        return Keeping(universes[NAMES[platform].debian], keep.versions("deb", role, platform))
 
     def add(
         role: Role, platform: Platform, roots: Callable[[Universe], Sequence[str]], implicit: Sequence[str]
     ) -> None:
-        universe = Keeping(universes[NAMES[platform].debian], keep.versions("deb", role, platform))
+        universe = universe_of(role, platform)
         with progress.step(f"resolve Debian packages of the {role} for {platform}", unit="items"):
             packages = solver.resolve(roots(universe), universe, implicit=implicit)
         found.extend(artifact(package, [role], [platform]) for package in packages)
 
-    compiler = spec.compiler
     for platform in sorted(spec.kernel.platforms):
         add("image", platform, lambda _: spec.os.packages, (*solver.IMPLICIT, *RUNTIME_PACKAGES))
-        add("toolchain", platform, partial(toolchain_packages, compiler.name, compiler.version), solver.IMPLICIT)
     for platform in sorted(NAMES):
         add("tools", platform, tools_packages, ())
-    return found
+    return [*found, *compiler_debs(spec.compiler, spec.kernel.platforms, universe_of, progress)]
 
 
 def _of(debs: Sequence[Artifact], platform: Platform) -> list[Artifact]:

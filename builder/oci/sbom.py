@@ -53,7 +53,7 @@ def sbom(lock: Lock, image: Image) -> bytes:
         purl=PackageURL("oci", name=title, version=image.digest),
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=image.digest.removeprefix("sha256:"))],
     )
-    components = [_component(item, lock) for item in lock.artifact if {"image", "toolchain"} & set(item.roles)]
+    components = [_component(item, lock) for item in lock.artifact if item.roles != ("tools",)]
     bom = Bom(
         serial_number=uuid.uuid5(_NAMESPACE, image.digest),
         metadata=BomMetaData(component=subject, timestamp=datetime.fromtimestamp(lock.epoch, UTC)),

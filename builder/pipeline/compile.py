@@ -14,7 +14,7 @@ from builder.layers.entry import Entry
 from builder.layers.order import ordered
 from builder.layers.tar import tar_entries, write_tar
 from builder.layers.zip import Archive
-from builder.plan.model import LayerPlan, NativeObject
+from builder.plan.model import LayerPlan
 from builder.platforms import host_platform
 from builder.progress import Progress
 from builder.store.artifact import Artifact
@@ -49,15 +49,16 @@ def bytecode(
 
 def native(plan: LayerPlan, store: Store, backend: Backend, progress: Progress) -> list[Entry]:
     """The layer's shared objects, each at `opt/kernel/lib/<name>.so`."""
+    driver = plan.driver
+    if driver is None:
+        raise ValueError(f"the layer {plan.name} has no compiler")
     entries: list[Entry] = []
     headers = {header for item in plan.native for header in item.table.headers}
     found = _headers(plan.artifacts, headers, store)
     for item in plan.native:
         action = native_action(
             item.name,
-            platform=plan.platform,
-            compiler=_driver(item),
-            toolchain=plan.compiler,
+            compiler=driver,
             flags=item.flags,
             sources={source.path: source.sha256 for source in item.sources},
             headers={path: sha for path, sha in found.items() if path.startswith(_below(item.table.headers))},
@@ -94,10 +95,3 @@ def _headers(wheels: Sequence[Artifact], folders: Iterable[str], store: Store) -
                 hint="name a folder as it is below site-packages, and have its wheel in python.requirements",
             )
     return found
-
-
-def _driver(item: NativeObject) -> str:
-    """Gcc for C alone, g++ as soon as there is C++: it links libstdc++ and takes `.c` for C++."""
-    major = item.version.partition(".")[0]
-    only_c = all(source.path.endswith((".c", ".h")) for source in item.sources)
-    return f"gcc-{major}" if only_c else f"g++-{major}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from builder.determinism.pins import environment
 from builder.errors import LockError
 from builder.lock.model import Lock
+from builder.plan.compiler import Compiler, compiler_of, exact_version
 from builder.plan.model import LayerKind, LayerPlan, NativeObject, PlacedFile, Plan, PlatformPlan
 from builder.plan.sources import Sources
 from builder.platforms import NAMES, Platform, host_platform
@@ -39,13 +40,13 @@ def make(
     Raises:
         LockError: the lock lacks something that every image needs.
     """
-    labels = _labels(spec, lock)
+    annotations = _annotations(spec, lock)
     platforms = tuple(
         PlatformPlan(
             platform=platform,
             layers=_layers(spec, lock, platform, sources=sources, runtime=runtime, documents=documents[platform]),
             environment=environment(spec, platform),
-            labels=labels,
+            labels=_labels(annotations, spec, platform),
         )
         for platform in sorted(spec.kernel.platforms)
     )
@@ -57,7 +58,7 @@ def make(
         sources=_digest(sources, runtime, documents),
         platforms=platforms,
         tools=tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms),
-        annotations=labels,
+        annotations=annotations,
     )
 
 
@@ -112,7 +113,7 @@ def _layers(
         artifacts: Sequence[Artifact] = (),
         files: Sequence[PlacedFile] = (),
         native: tuple[NativeObject, ...] = (),
-        compiler: tuple[Artifact, ...] = (),
+        driver: Compiler | None = None,
         interpreter: tuple[Artifact, ...] = (),
         allow_scripts: tuple[str, ...] = (),
     ) -> LayerPlan:
@@ -127,7 +128,7 @@ def _layers(
             artifacts=tuple(artifacts),
             files=tuple(sorted(files, key=lambda item: item.path)),
             native=native,
-            compiler=compiler,
+            driver=driver,
             interpreter=interpreter,
             allow_scripts=allow_scripts,
         )
@@ -160,7 +161,7 @@ def _layers(
                 LayerKind.NATIVE,
                 artifacts=[wheel for wheel in wheels if wheel.name.replace("-", "_") in headers],
                 native=native,
-                compiler=of(lock, platform, "deb", "toolchain"),
+                driver=compiler_of(spec.compiler, lock, spec.kernel.platforms, platform, host),
             )
         )
     code = [PlacedFile(f"{KERNEL}/{item.path}", item.sha256, item.size) for item in sources.code]
@@ -169,20 +170,33 @@ def _layers(
 
 
 def _native(spec: Spec, platform: Platform, sources: Sources) -> tuple[NativeObject, ...]:
-    cpu = getattr(spec.hardware.cpu, NAMES[platform].debian)
     return tuple(
         NativeObject(
             name=name,
             table=table,
-            version=spec.compiler.version,
-            flags=(f"-march={cpu}", *spec.compiler.flags, *table.flags),
+            flags=_flags(spec, platform, name),
             sources=tuple(PlacedFile(item.path, item.sha256, item.size) for item in sources.native[name]),
         )
         for name, table in sorted(spec.native.items())
     )
 
 
-def _labels(spec: Spec, lock: Lock) -> dict[str, str]:
+def _flags(spec: Spec, platform: Platform, name: str) -> tuple[str, ...]:
+    cpu = getattr(spec.hardware.cpu, NAMES[platform].debian)
+    return (f"-march={cpu}", *spec.compiler.flags, *spec.native[name].flags)
+
+
+def _labels(annotations: Mapping[str, str], spec: Spec, platform: Platform) -> dict[str, str]:
+    """The same for one platform, with how each native object was compiled for it."""
+    labels = dict(annotations)
+    if spec.native:
+        labels["org.kbuild.compiler.target"] = NAMES[platform].gnu
+    for name in spec.native:
+        labels[f"org.kbuild.native.{name}"] = " ".join(_flags(spec, platform, name))
+    return dict(sorted(labels.items()))
+
+
+def _annotations(spec: Spec, lock: Lock) -> dict[str, str]:
     """What a reader of the image learns without running it; every value comes from spec and lock."""
     labels = {
         "org.opencontainers.image.title": spec.kernel.name,
@@ -190,8 +204,11 @@ def _labels(spec: Spec, lock: Lock) -> dict[str, str]:
         "org.kbuild.spec": lock.spec,
         "org.kbuild.format": str(lock.format),
         "org.kbuild.profile": spec.determinism.profile,
-        "org.kbuild.compiler": " ".join((spec.compiler.name, spec.compiler.version, *spec.compiler.flags)),
     }
+    if spec.native:
+        versions = {exact_version(spec.compiler, lock, platform) for platform in spec.kernel.platforms}
+        labels["org.kbuild.compiler"] = f"{spec.compiler.name} {', '.join(sorted(versions))}"
+        labels["org.kbuild.compiler.flags"] = " ".join(spec.compiler.flags)
     for item in lock.artifact:
         if item.kind == "wheel" and item.name in ("jax", "jaxlib"):
             labels[f"org.kbuild.{item.name}"] = item.version

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from builder.lock.model import Codec
+from builder.plan.compiler import Compiler
 from builder.platforms import Platform
 from builder.spec.model import NativeTable
 from builder.store.artifact import Artifact
@@ -46,7 +47,6 @@ class NativeObject:
 
     name: str
     table: NativeTable
-    version: str
     flags: tuple[str, ...]
     sources: tuple[PlacedFile, ...]
 
@@ -56,7 +56,8 @@ class LayerPlan:
     """One layer to be made.
 
     `artifacts` are unpacked into it, `files` placed in it, `native` compiled into it. `python` is the image's Python
-    ("3.13"), whose bytecode goes beside every module. `allow_scripts` are maintainer scripts that may stay unrun.
+    ("3.13"), whose bytecode goes beside every module. `driver` compiles; which one it is depends on the machine that
+    builds, but the layer does not. `allow_scripts` are maintainer scripts that may stay unrun.
     """
 
     name: str
@@ -69,9 +70,14 @@ class LayerPlan:
     artifacts: tuple[Artifact, ...] = ()
     files: tuple[PlacedFile, ...] = ()
     native: tuple[NativeObject, ...] = ()
-    compiler: tuple[Artifact, ...] = ()
+    driver: Compiler | None = None
     interpreter: tuple[Artifact, ...] = ()
     allow_scripts: tuple[str, ...] = ()
+
+    @property
+    def compiler(self) -> tuple[Artifact, ...]:
+        """What the compiler is made of; empty if nothing is compiled."""
+        return self.driver.artifacts() if self.driver else ()
 
     def key(self) -> str:
         """Hex SHA-256 over everything that decides the layer's bytes, in RFC 8785 form."""
@@ -82,6 +88,7 @@ class LayerPlan:
             "artifacts": [[item.kind, item.name, item.version, item.sha256, *_placed(item)] for item in self.artifacts],
             "codec": [self.codec.name, self.codec.version, self.codec.level],
             "compiler": [item.sha256 for item in self.compiler],
+            "driver": _driver(self.driver) if self.driver else [],
             "interpreter": [item.sha256 for item in self.interpreter],
             "epoch": self.epoch,
             "files": [[item.path, item.sha256] for item in self.files],
@@ -90,7 +97,6 @@ class LayerPlan:
             "native": [
                 [
                     item.name,
-                    item.version,
                     list(item.flags),
                     list(item.table.headers),
                     [[source.path, source.sha256] for source in item.sources],
@@ -101,6 +107,11 @@ class LayerPlan:
             "python": self.python,
         }
         return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+
+
+def _driver(compiler: Compiler) -> list[str]:
+    """What else decides how the compiler is called."""
+    return [compiler.name, compiler.version, compiler.platform, compiler.target, compiler.library, compiler.glibc]
 
 
 def _placed(item: Artifact) -> list[str]:

@@ -1,7 +1,7 @@
 """Which compiler and XLA flags a spec may hold.
 
 A flag is refused when it reads or writes a place of the building machine, takes a decision from its CPU, or makes the
-object differ between two runs of one compiler. GCC's own option summary is the source of the names.
+object differ between two runs of one compiler. The option summaries of GCC and Clang are the source of the names.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import re
 
 from builder.spec.refusal import Refusal
 
-_STAGES = frozenset({"-c", "-S", "-E", "-M", "-MM", "-fsyntax-only", "-shared", "-static", "-pie", "-r"})
+_STAGES = frozenset(
+    {"-c", "-S", "-E", "-M", "-MM", "-fsyntax-only", "-shared", "-static", "-pie", "-r", "-emit-llvm", "--analyze"}
+)
 _PATHS = ("-I", "-L", "-iquote", "-isystem", "-idirafter", "-include", "-imacros", "-iprefix", "-isysroot", "--sysroot")
+_RECORDED = "leave it out: the image's labels say the compiler, its version and its flags"
 _FORBIDDEN: tuple[tuple[str, str, str], ...] = (
     # prefix, what is wrong with it, what to do
     ("@", "reads flags from a file, which the spec's identity does not cover", "write the flags into the array"),
@@ -34,6 +37,29 @@ _FORBIDDEN: tuple[tuple[str, str, str], ...] = (
     ("-MMD", "makes the compiler write files of its own", "leave it out"),
     ("-MF", "makes the compiler write files of its own", "leave it out"),
     ("-MJ", "makes the compiler write files of its own", "leave it out"),
+    ("-gsplit-dwarf", "makes the compiler write files of its own", "leave it out"),
+    ("-ftime-trace", "makes the compiler write files of its own", "leave it out"),
+    ("-save-stats", "makes the compiler write files of its own", "leave it out"),
+    ("-serialize-diagnostics", "makes the compiler write files of its own", "leave it out"),
+    ("--serialize-diagnostics", "makes the compiler write files of its own", "leave it out"),
+    ("-gen-reproducer", "makes the compiler write files of its own", "leave it out"),
+    ("-foptimization-record", "makes the compiler write files of its own", "leave it out"),
+    ("-fsave-optimization-record", "makes the compiler write files of its own", "leave it out"),
+    ("-fmodules", "keeps a cache of modules, which outlives the build", "leave it out"),
+    ("-fcs-profile", "makes the object depend on a profile that a run left behind", "leave it out"),
+    ("-fmemory-profile", "makes the object depend on a profile that a run left behind", "leave it out"),
+    ("-fpass-plugin", "loads code into the compiler that the lock does not name", "leave it out"),
+    ("-resource-dir", "looks for compiler parts in another folder than the locked toolchain's", "leave it out"),
+    ("--gcc-", "looks for compiler parts in another folder than the locked toolchain's", "leave it out"),
+    ("-gcc-toolchain", "looks for compiler parts in another folder than the locked toolchain's", "leave it out"),
+    ("--ld-path", "links with another linker than the locked one", "leave it out"),
+    ("--config", "reads flags from a file, which the spec's identity does not cover", "write the flags into the array"),
+    ("-target", "names a platform; kbuild compiles for each of the spec's own", "leave it out"),
+    ("--target", "names a platform; kbuild compiles for each of the spec's own", "leave it out"),
+    ("-frecord-", "puts the command line into the object, which says where it was made", _RECORDED),
+    ("-grecord-", "puts the command line into the object, which says where it was made", _RECORDED),
+    ("-fdebug-compilation-dir", "puts a folder of the building machine into the object", "leave it out"),
+    ("-ffile-compilation-dir", "puts a folder of the building machine into the object", "leave it out"),
     ("-X", "hands a flag on without its reason being visible", "write -Wl, -Wa, or -Wp, with the flag itself"),
     ("-T", "replaces the linker's layout by a file", "leave it out"),
 )

@@ -8,7 +8,7 @@ than one value are in `builder.spec.across`, those that look at files in `builde
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -182,15 +182,26 @@ class NativeTable(_Table):
     """Folders below site-packages to include from, such as `jaxlib/include`."""
 
 
+COMPILERS: Final[Mapping[str, str]] = {"gcc": "14", "clang": "19", "zig": "0.17"}
+"""The compilers that a spec may name, and the version that it gets where it names none."""
+
+
 class CompilerTable(_Table):
     """The compiler of native sources; its exact build lives in the lock."""
 
-    name: Literal["gcc"] = "gcc"
-    """Which compiler."""
-    version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$", max_length=16)] = "14"
-    """Its version, as exact as wanted: `14` or `14.2.0`."""
+    name: Literal["gcc", "clang", "zig"] = "gcc"
+    """Which compiler: GCC or Clang from Debian, or Zig's Clang with its own C++ library, from the wheel `ziglang`."""
+    version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$", max_length=16)] = COMPILERS["gcc"]
+    """Its version, as exact as wanted: `14` or `14.2.0`. Left out, it is 14 of gcc, 19 of clang, 0.17 of zig."""
     flags: tuple[Flag, ...] = ("-O2", "-ffp-contract=off")
     """Flags for every native object."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_of_its_own(cls, data: Any) -> Any:
+        """The version left out depends on the name, and the identity states it."""
+        name = data.get("name") if isinstance(data, Mapping) else None
+        return {"version": COMPILERS.get(name, COMPILERS["gcc"]), **data} if isinstance(name, str) else data
 
 
 class XlaTable(_Table):

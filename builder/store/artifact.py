@@ -11,7 +11,7 @@ from builder.platforms import Platform
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Registry = Literal["debian", "debian-security", "pypi", "url", "local"]
 Kind = Literal["deb", "wheel", "weights"]
-Role = Literal["image", "toolchain", "tools"]
+Role = Literal["image", "sysroot", "toolchain", "tools"]
 
 
 class Member(BaseModel):
@@ -30,8 +30,9 @@ class Artifact(BaseModel):
     `path` is, by registry: `debian` and `debian-security`: the `Filename` of the Packages index (`pool/...`);
     `pypi`: `<normalised project>/<file name>`; `url`: the whole URL; `local`: a path relative to the kernel's folder.
 
-    `roles` says what needs it: the image itself, the toolchain that compiles the kernel, or kbuild's own tools.
-    `platforms` says for which platforms: an image's for `image` and `toolchain`, the builder's own for `tools`.
+    `roles` says what needs it: the image itself, the sysroot that its kernel is compiled against, the toolchain that
+    compiles it, or kbuild's own tools. `platforms` says for which platforms: an image's for `image` and `sysroot`, the
+    builder's own for `toolchain` and `tools`.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")

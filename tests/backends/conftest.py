@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime
+from collections.abc import Callable
+from functools import cache
 
 import pytest
+from benches import Bench, bench
 from small_roots import Real, backend_of, shell_artifact
 
 from builder.backends.embedded import EmbeddedBackend
-from builder.lock.resolve import resolve
-from builder.machine import from_environment
-from builder.pipeline.fetching import bring
-from builder.platforms import host_platform
-from builder.progress import Silent
-from builder.spec.load import load
+from builder.platforms import Platform, host_platform
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
 
@@ -38,36 +34,22 @@ def backend(store: Store, shell: Artifact) -> EmbeddedBackend:
     return backend_of(store, [shell])
 
 
-SPEC = """\
-schema = 1
-[kernel]
-name = "real"
-version = "1.0.0"
-entry = "model:f"
-platforms = ["{platform}"]
-[native.f]
-sources = ["f.cc"]
-[inputs.x]
-dtype = "float32"
-[outputs.y]
-dtype = "float32"
-"""
+@pytest.fixture(scope="session")
+def benches(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bench]:
+    """A function from a compiler's name and platforms (this machine's alone if none) to a bench that has it."""
+    folder = tmp_path_factory.mktemp("real")
+    store = Store(folder / "store")
+
+    @cache
+    def made(compiler: str, *platforms: Platform) -> Bench:
+        return bench(store, folder, compiler, platforms or (host_platform(),))
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Real:
-    folder = tmp_path_factory.mktemp("real")
-    (folder / "spec.toml").write_text(SPEC.format(platform=host_platform()))
-    store = Store(folder / "store")
-    machine = from_environment(os.environ)
-    lock = resolve(
-        load(folder / "spec.toml"), folder, machine=machine, store=store, progress=Silent(),
-        previous=None, upgrade=None, now=datetime.now(UTC),
-    )  # fmt: skip
-    wanted = [item for item in lock.artifact if item.kind == "deb" and "tools" not in item.roles]
-    bring(wanted, lock, machine, store, Silent())
-    return Real(
-        store,
-        tuple(item for item in wanted if "image" in item.roles),
-        tuple(item for item in wanted if "toolchain" in item.roles),
-    )
+def real(benches: Callable[..., Bench]) -> Real:
+    found = benches("gcc")
+    image = [item for item in found.artifacts("image") if item.kind == "deb"]
+    found.fetch(image)
+    return Real(found.store, tuple(image), found.compiler().root)

@@ -34,25 +34,51 @@ DEBS = """
 base-files 13
 base-passwd 3
 libc-bin 2.41-12; Depends: libc6
-libc6 2.41-12
-libstdc++6 14.2.0-19; Depends: libc6
+libc6 2.41-12; Multi-Arch: same
+libstdc++6 14.2.0-19; Depends: libc6; Multi-Arch: same
 python3 3.13.5-1; Depends: python3.13
 python3.13 3.13.5-2; Depends: python3.13-minimal (= 3.13.5-2), tzdata
 python3.13-minimal 3.13.5-2; Depends: libc6
 tzdata 2026a; Architecture: all
 curl 8.14; Depends: libc6
 gcc-14 14.2.0-19; Depends: binutils, libc6-dev
-g++-14 14.2.0-19; Depends: gcc-14 (= 14.2.0-19)
+g++-14 14.2.0-19; Depends: gcc-14 (= 14.2.0-19), libstdc++-14-dev (= 14.2.0-19)
+libstdc++-14-dev 14.2.0-19; Depends: libc6-dev, libstdc++6; Multi-Arch: same
 binutils 2.44
-libc6-dev 2.41-12; Depends: linux-libc-dev
+binutils-aarch64-linux-gnu 2.44
+binutils-x86-64-linux-gnu 2.44
+clang-19 1:19.1.7-3; Depends: libc6-dev
+lld-19 1:19.1.7-3
+libc6-dev 2.41-12; Depends: libc6, libc-dev-bin, linux-libc-dev; Multi-Arch: same
+libc-dev-bin 2.41-12; Multi-Arch: foreign
 linux-libc-dev 6.12; Architecture: all
 qemu-user 1:10.0.2
 busybox-static 1:1.37.0-6
 """
-TOOLCHAIN = {
-    "base-files": "13", "base-passwd": "3", "binutils": "2.44", "g++-14": "14.2.0-19", "gcc-14": "14.2.0-19",
-    "libc6-dev": "2.41-12", "linux-libc-dev": "6.12",
+CROSS = {
+    "amd64": """
+gcc-14-aarch64-linux-gnu 14.2.0-19cross1
+g++-14-aarch64-linux-gnu 14.2.0-19cross1; Depends: gcc-14-aarch64-linux-gnu (= 14.2.0-19cross1)
+""",
+    "arm64": """
+gcc-14-x86-64-linux-gnu 14.2.0-18cross1
+g++-14-x86-64-linux-gnu 14.2.0-18cross1; Depends: gcc-14-x86-64-linux-gnu (= 14.2.0-18cross1)
+""",
+}
+"""The one is built from the same version as the other's own compiler, the other lags behind."""
+SYSROOT = {
+    "libc6": "2.41-12", "libc6-dev": "2.41-12", "libstdc++-14-dev": "14.2.0-19", "libstdc++6": "14.2.0-19",
+    "linux-libc-dev": "6.12",
 }  # fmt: skip
+NATIVE = SYSROOT | {
+    "base-files": "13", "base-passwd": "3", "binutils": "2.44", "g++-14": "14.2.0-19", "gcc-14": "14.2.0-19",
+    "libc-dev-bin": "2.41-12",
+}  # fmt: skip
+CROSSING = {
+    "binutils-aarch64-linux-gnu": "2.44", "gcc-14-aarch64-linux-gnu": "14.2.0-19cross1",
+    "g++-14-aarch64-linux-gnu": "14.2.0-19cross1",
+}  # fmt: skip
+TOOLCHAINS = {"linux/amd64": NATIVE | CROSSING, "linux/arm64": NATIVE}
 TOOLS = {"qemu-user": "1:10.0.2", "busybox-static": "1:1.37.0-6"}
 UPDATED = """
 tzdata 2026b; Architecture: all
@@ -91,7 +117,7 @@ class World:
 
     def publish(self, updates: str = "", date: str = "Sat, 12 Sep 2026 07:55:41 UTC") -> None:
         """Sign the archive anew."""
-        both = {"amd64": DEBS, "arm64": DEBS}
+        both = {name: DEBS + cross for name, cross in CROSS.items()}
         self.mirror.files.clear()
         self.mirror.files |= suite_files(self.key, both)
         for name, text in (("updates", updates), ("security", "")):
@@ -145,7 +171,8 @@ def test_a_whole_lock(world: World, tmp_path: Path) -> None:
             "python3.13-minimal": "3.13.5-2", "tzdata": "2026a", "ml-dtypes": "1.0", "net": "", "numpy": "1.0",
             "safetensors": "1.0", "thing": "1.0",
         }  # fmt: skip
-        assert chosen(lock, "toolchain", platform) == TOOLCHAIN
+        assert chosen(lock, "toolchain", platform) == TOOLCHAINS[platform]
+        assert chosen(lock, "sysroot", platform) == SYSROOT
         assert chosen(lock, "tools", platform) == TOOLS
     (tzdata,) = (item for item in lock.artifact if item.name == "tzdata")
     assert tzdata.platforms == ("linux/amd64", "linux/arm64")
@@ -165,7 +192,7 @@ def test_the_same_registries_give_the_same_lock_whatever_was_there_before(world:
 
 def test_the_toolchain_is_locked_whether_or_not_the_kernel_compiles(world: World) -> None:
     lock = world(spec(native={"fast": {"sources": ("fast.c",)}}))
-    assert chosen(lock, "toolchain") == TOOLCHAIN
+    assert chosen(lock, "toolchain") == NATIVE | CROSSING
     assert lock.artifact == world(spec()).artifact
     base = next(item for item in lock.artifact if item.name == "base-files")
     assert base.roles == ("image", "toolchain")
@@ -175,8 +202,50 @@ def test_one_platform_still_has_tools_for_every_builder(world: World) -> None:
     lock = world(spec(kernel=PLAIN["kernel"] | {"platforms": ("linux/arm64",)}))
     assert chosen(lock, "image", "linux/amd64") == {}
     assert "python3.13" in chosen(lock, "image", "linux/arm64")
-    assert chosen(lock, "toolchain", "linux/amd64") == {}
+    assert chosen(lock, "toolchain", "linux/amd64") == CROSSING | {"base-files": "13", "base-passwd": "3"}
+    assert chosen(lock, "toolchain", "linux/arm64") == NATIVE
+    assert chosen(lock, "sysroot", "linux/amd64") == {}
+    assert chosen(lock, "sysroot", "linux/arm64") == SYSROOT
     assert chosen(lock, "tools", "linux/amd64") == TOOLS
+
+
+def test_a_cross_compiler_of_another_version_is_left_alone(world: World) -> None:
+    lock = world(spec(kernel=PLAIN["kernel"] | {"platforms": ("linux/amd64",)}))
+    assert chosen(lock, "toolchain", "linux/amd64") == NATIVE
+    assert chosen(lock, "toolchain", "linux/arm64") == {}, "it runs the other's own, emulated"
+    assert drift.fits(spec(kernel=PLAIN["kernel"] | {"platforms": ("linux/amd64",)}), lock) == []
+
+
+def test_clang_is_one_program_for_every_target(world: World) -> None:
+    asked = spec(compiler={"name": "clang"})
+    lock = world(asked)
+    for platform in ("linux/amd64", "linux/arm64"):
+        assert {"clang-19": "1:19.1.7-3", "lld-19": "1:19.1.7-3"}.items() <= chosen(
+            lock, "toolchain", platform
+        ).items()
+        assert chosen(lock, "sysroot", platform) == SYSROOT
+    assert drift.fits(asked, lock) == []
+    with pytest.raises(ResolveError, match=r"no clang 18, but 19\.1\.7"):
+        world(spec(compiler={"name": "clang", "version": "18"}))
+
+
+def test_zig_is_a_wheel_of_one_version_for_builders_of_both_platforms(world: World) -> None:
+    for version in ("0.16.0", "0.17.0", "0.17.1"):
+        world.index.wheel("ziglang", version, "py3-none-manylinux_2_12_x86_64")
+    for version in ("0.16.0", "0.17.0"):
+        world.index.wheel("ziglang", version, "py3-none-manylinux_2_17_aarch64")
+    asked = spec(compiler={"name": "zig"}, kernel=PLAIN["kernel"] | {"platforms": ("linux/arm64",)})
+    with pytest.raises(ResolveError, match=r"no zig 0\.17\.1 for linux/arm64") as caught:
+        world(asked)
+    assert caught.value.where == "compiler.version"
+    world.index.wheel("ziglang", "0.17.1", "py3-none-manylinux_2_17_aarch64")
+    lock = world(asked)
+    for platform in ("linux/amd64", "linux/arm64"):
+        assert chosen(lock, "toolchain", platform) == {"ziglang": "0.17.1", "busybox-static": "1:1.37.0-6"}
+        assert chosen(lock, "sysroot", platform) == {}
+    assert drift.fits(asked, lock) == []
+    with pytest.raises(ResolveError, match=r"no zig 0\.99 for"):
+        world(spec(compiler={"name": "zig", "version": "0.99"}))
 
 
 def test_an_archive_that_is_only_signed_anew_changes_nothing(world: World) -> None:
@@ -301,6 +370,8 @@ def test_debian_and_the_index_as_they_are(tmp_path: Path, machine: Machine, stor
             lock, "image", platform
         ).keys()
         assert {"gcc-14", "g++-14", "libc6-dev", "binutils"} <= chosen(lock, "toolchain", platform).keys()
+        assert {"libc6-dev", "libstdc++-14-dev", "libgcc-14-dev"} <= chosen(lock, "sysroot", platform).keys()
+        assert "libc-dev-bin" not in chosen(lock, "sysroot", platform)
         assert chosen(lock, "tools", platform).keys() == TOOLS.keys()
     assert drift.fits(small, lock) == []
     assert drift.fits(spec(), lock) != []

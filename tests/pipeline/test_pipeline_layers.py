@@ -21,6 +21,7 @@ from builder.layers.tar import tar_entries, write_tar
 from builder.layers.tree import file_entries
 from builder.pipeline import layers as layering
 from builder.pipeline.layers import Workshop
+from builder.plan.compiler import Compiler
 from builder.plan.model import LayerKind, LayerPlan, NativeObject, PlacedFile
 from builder.progress import Progress, Silent
 from builder.spec.model import NativeTable
@@ -242,10 +243,14 @@ def test_the_bar_ends_full(workshop: Workshop, store: Store) -> None:
     assert counting.total == counting.done == sum(range(1, 9))
 
 
+def gcc(*root: Artifact) -> Compiler:
+    return Compiler("gcc", "14.2.0-19", "linux/amd64", "linux/amd64", "14", "2.41", root)
+
+
 def test_what_must_be_fetched(store: Store) -> None:
     local = weights(store, b"a", registry="local", path="a.bin")
     one, two, three = (weights(store, f"{number}".encode()) for number in range(3))
-    asked = plan(LayerKind.NATIVE, artifacts=(local, one), compiler=(two,), interpreter=(three,))
+    asked = plan(LayerKind.NATIVE, artifacts=(local, one), driver=gcc(two), interpreter=(three,))
     assert layering.needed(asked) == (one, two, three)
 
 
@@ -261,8 +266,8 @@ HEADERS = {"jaxlib/include/ffi.h": b"#pragma once\n", "jaxlib/include/deep/api.h
 
 def native(store: Store, *sources: str, headers: tuple[str, ...] = (), **fields: object) -> LayerPlan:
     table = NativeTable(sources=sources, headers=headers)
-    item = NativeObject("op", table, "14.2", ("-O2",), tuple(placed(store, path, path.encode()) for path in sources))
-    return plan(LayerKind.NATIVE, native=(item,), **fields)
+    item = NativeObject("op", table, ("-O2",), tuple(placed(store, path, path.encode()) for path in sources))
+    return plan(LayerKind.NATIVE, native=(item,), driver=gcc(), **fields)
 
 
 @pytest.mark.parametrize(

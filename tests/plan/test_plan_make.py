@@ -90,7 +90,7 @@ def test_what_each_layer_is_made_of() -> None:
     ]  # fmt: skip
     (native,) = layers["native"].native
     assert native.flags == ("-march=x86-64-v3", "-O2", "-ffp-contract=off", "-DX=1")
-    assert (native.name, native.version, [item.path for item in native.sources]) == ("op", "14", ["op.cc"])
+    assert (native.name, [item.path for item in native.sources]) == ("op", ["op.cc"])
 
 
 def test_a_kernel_without_wheels_weights_or_native_code() -> None:
@@ -126,7 +126,8 @@ def test_platforms_share_what_is_the_same_on_both() -> None:
 def test_labels_come_from_spec_and_lock() -> None:
     plan = SAMPLE.plan()
     assert dict(plan.annotations) == {
-        "org.kbuild.compiler": "gcc 14 -O2 -ffp-contract=off",
+        "org.kbuild.compiler": "gcc 1.0",
+        "org.kbuild.compiler.flags": "-O2 -ffp-contract=off",
         "org.kbuild.format": "1",
         "org.kbuild.jax": "0.10.2",
         "org.kbuild.jaxlib": "0.10.2",
@@ -138,7 +139,18 @@ def test_labels_come_from_spec_and_lock() -> None:
         "org.opencontainers.image.version": "1.0.0",
     }
     assert list(plan.annotations) == sorted(plan.annotations)
-    assert [platform.labels for platform in plan.platforms] == [plan.annotations] * 2
+    assert {item.platform: dict(item.labels.items() - plan.annotations.items()) for item in plan.platforms} == {
+        AMD64: {
+            "org.kbuild.compiler.target": "x86_64-linux-gnu",
+            "org.kbuild.native.op": "-march=x86-64-v3 -O2 -ffp-contract=off -DX=1",
+        },
+        ARM64: {
+            "org.kbuild.compiler.target": "aarch64-linux-gnu",
+            "org.kbuild.native.op": "-march=armv8-a -O2 -ffp-contract=off -DX=1",
+        },
+    }
+    assert all(list(item.labels) == sorted(item.labels) for item in plan.platforms)
+    assert not [name for name in without_native(SAMPLE).plan().annotations if "compiler" in name]
     silent = SAMPLE.writing('description = "a tiny one"\nlicense = "Apache-2.0"\n', "").plan().annotations
     assert not {"org.opencontainers.image.description", "org.opencontainers.image.licenses"} & set(silent)
 
@@ -164,7 +176,9 @@ CHANGES = {
     "the order of flags": (SAMPLE.writing('"-O2", "-ffp-contract=off"', '"-ffp-contract=off", "-O2"'),
                            {"native", "kernel"}),
     "a flag of one object": (SAMPLE.writing('"-DX=1"', '"-DX=2"'), {"native", "kernel"}),
-    "the compiler's version": (SAMPLE.writing("[compiler]\n", '[compiler]\nversion = "14.2"\n'), {"native", "kernel"}),
+    "the compiler's version": (SAMPLE.replacing(deb("g++-14", version="1.1", roles=("toolchain",))), {"native"}),
+    "the same compiler, asked for more exactly": (SAMPLE.writing("[compiler]\n", '[compiler]\nversion = "14.2"\n'),
+                                                  {"kernel"}),
     "the cpu": (SAMPLE.but(text=SAMPLE.text + '[hardware]\ncpu = { amd64 = "x86-64-v4" }\n'), {"native", "kernel"}),
     "the headers": (SAMPLE.writing('"jaxlib/include"', '"jaxlib/include/xla"'), {"native", "kernel"}),
     "the compiler's bytes": (SAMPLE.replacing(deb("g++-14", "patched", roles=("toolchain",))), {"native"}),
