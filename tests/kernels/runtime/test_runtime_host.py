@@ -225,3 +225,15 @@ def test_a_broken_spec_is_one_error(tiny, data):
     (tiny.folder / "spec.json").write_bytes(data)
     with pytest.raises(KernelError, match=r"spec\.json is not a kernel spec of schema 1"):
         declared.read(tiny.root)
+
+
+def test_the_peak_of_memory_is_the_programs_own():
+    """A process inherits what `getrusage` says from the one that started it, as a small one from a large."""
+    small = "from kernels.runtime.memory import peak; print(peak())"
+    large = f"""if True:
+        import subprocess, sys
+        hoard = b"x" * (300 << 20)
+        subprocess.run([sys.executable, "-c", {small!r}], check=True)
+    """
+    done = subprocess.run([sys.executable, "-c", large], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert 1 << 20 < int(done.stdout) < 100 << 20
