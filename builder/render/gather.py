@@ -15,7 +15,7 @@ from builder.render.context import Blob
 from builder.render.flatten import flatten
 from builder.render.image import WHOLE, Input, InputKind, Program, Rendering, Tree
 from builder.render.mtree import Item, mtree
-from builder.render.origins import INPUTS, input_names, is_archive, member_hashes
+from builder.render.origins import INPUTS, UNPACKED, input_names, member_hashes
 from builder.render.steps import Compiled, outputs, roots, slug, step
 from builder.render.trees import Scribe
 from builder.store.artifact import Artifact
@@ -87,6 +87,7 @@ def gather(
         tree, items = scribe.write(name, f"layers/{name}.mtree", read_layer(store, layer), what)
         layers.append(tree)
         contents.append(items)
+    emulator = program("qemu-user", _emulated(guests[0])) if guests else None
     rendered = tuple(step(item.action, made, scribe, store, builder=builder) for item in compiled)
     whole = flatten(contents)
     digest = _digest(whole)
@@ -102,9 +103,11 @@ def gather(
         tree_digest=digest,
         roots=tuple(made.values()),
         steps=rendered,
-        inputs=_inputs(used, names, python={item.sha256 for item in materials.interpreter}),
+        inputs=_inputs(
+            used, names, _unpacked(scribe.used, emulator), python={item.sha256 for item in materials.interpreter}
+        ),
         busybox=program("busybox-static", ("bin/busybox", "usr/bin/busybox")),
-        emulator=program("qemu-user", _emulated(guests[0])) if guests else None,
+        emulator=emulator,
         emulated_python=not python_runs,
         snapshots=materials.snapshots,
         files=files,
@@ -145,21 +148,23 @@ def _digest(items: Iterable[Item]) -> str:
     return tree.digest()
 
 
-def _inputs(used: Iterable[Artifact], names: Mapping[str, str], *, python: Collection[str]) -> tuple[Input, ...]:
+def _inputs(
+    used: Iterable[Artifact], names: Mapping[str, str], unpacked: Collection[str], *, python: Collection[str]
+) -> tuple[Input, ...]:
     """Every artifact once, the interpreter's first.
 
     First of all is base-files, which has the links of a merged /usr: files can be unpacked below a link to a folder,
-    but no link where a folder is.
+    but no link where a folder is. Archives that nothing is taken out of are left as they are.
     """
     found: dict[str, Input] = {}
     for item in used:
+        name = names[item.sha256]
         kind: InputKind = "file"
-        if item.kind == "deb":
-            kind = "python" if item.sha256 in python else "deb"
-        elif is_archive(item):
-            kind = "zip"
-        if item.sha256 not in found or kind != "file":
-            found[item.sha256] = Input(names[item.sha256], kind, item.sha256, item.size, item.registry, item.path)
+        if item.sha256 in python:
+            kind = "python"
+        elif name in unpacked:
+            kind = "deb" if item.kind == "deb" else "zip"
+        found.setdefault(item.sha256, Input(name, kind, item.sha256, item.size, item.registry, item.path))
     order = {"python": 0, "deb": 1, "zip": 2, "file": 3}
     return tuple(
         sorted(
@@ -167,3 +172,10 @@ def _inputs(used: Iterable[Artifact], names: Mapping[str, str], *, python: Colle
             key=lambda item: (order[item.kind], not item.name.startswith("base-files_"), item.name),
         )
     )
+
+
+def _unpacked(origins: Iterable[str], emulator: Program | None) -> set[str]:
+    """The names of the archives that something is taken out of."""
+    prefix = f"{UNPACKED}/"
+    found = {origin.split("/")[1] for origin in origins if origin.startswith(prefix)}
+    return found | ({emulator.package} if emulator else set())

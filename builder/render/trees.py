@@ -22,6 +22,8 @@ LARGEST_SHIPPED = 64 << 20
 class Scribe:
     """Writes trees down, and collects the files that a rendered directory has to bring along for them.
 
+    `files` are what has to be brought along, by path; `used` are the origins that trees refer to.
+
     Args:
         origins: where bytes are, by their hex SHA-256; grows with each file that is brought along.
         outputs: the same for what steps make, which only comes to be after their inputs.
@@ -31,6 +33,7 @@ class Scribe:
         self._origins = origins
         self._outputs = outputs
         self.files: dict[str, str | bytes] = {}
+        self.used: set[str] = set()
 
     def write(
         self, name: str, file: str, members: Iterable[tuple[Entry, BinaryIO | None]], about: str
@@ -62,13 +65,6 @@ class Scribe:
         self.files[file] = mtree(items, comments=comments)
         return found, items
 
-    def bring(self, path: str, data: bytes, sha256: str) -> str:
-        """Have a file below `files/` brought along; returns where it is."""
-        origin = f"{FILES}/{path}"
-        self.files[origin] = data
-        self._origins.setdefault(sha256, []).append(origin)
-        return origin
-
     def add_origin(self, sha256: str, origin: str) -> None:
         """Note another place where these bytes are."""
         self._origins.setdefault(sha256, []).append(origin)
@@ -87,7 +83,16 @@ class Scribe:
             return Item(entry, sha256)
         known = self._origins.get(sha256) or self._outputs.get(sha256)
         if known:
-            return Item(entry, sha256, best(known, entry.path))
-        if len(held) != entry.size:
+            origin = best(known, entry.path)
+        elif len(held) == entry.size:
+            origin = self._bring(f"{tree}/{entry.path}", bytes(held), sha256)
+        else:
             raise IntegrityError(f"{entry.size} bytes that are in none of the locked artifacts", where=entry.path)
-        return Item(entry, sha256, self.bring(f"{tree}/{entry.path}", bytes(held), sha256))
+        self.used.add(origin)
+        return Item(entry, sha256, origin)
+
+    def _bring(self, path: str, data: bytes, sha256: str) -> str:
+        origin = f"{FILES}/{path}"
+        self.files[origin] = data
+        self.add_origin(sha256, origin)
+        return origin
