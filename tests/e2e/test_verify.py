@@ -185,8 +185,8 @@ def test_what_was_finished_before_a_kill_is_not_run_again(digits: Built, tmp_pat
     arguments = ["verify", digits.spec, "--hosts", tmp_path / "hosts.toml", "--repeat", "20", "--jobs", "1"]
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "KBUILD_STORE": str(digits.store)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "builder", *arguments, "-v"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-m", "builder", *arguments, "-v"],
+        env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     lines = iter(process.stderr.readline, "")
     seen = 0
