@@ -15,6 +15,10 @@ while [ $# -gt 0 ]; do
   chmod "$3" "in$1"
   shift 3
 done
+if [ -n "$overlay" ]; then
+  cp -R "$overlay/." in/
+  chmod -R u+w in
+fi
 find in -exec touch -h -d "@$epoch" '{}' +
 
 # A shell says on its stderr what signal has ended a command, which is not to get among what the command printed.
@@ -26,7 +30,9 @@ status=0
 if [ "$status" -ne 0 ]; then
   fail "the command ended with status $status"
 fi
-find "$out" ! -type f ! -type d >strays
+find "$out" ! -type f ! -type d | while read -r stray; do
+  if [ -z "$links" ] || [ ! -h "$stray" ]; then echo "$stray"; fi
+done >strays
 if [ -s strays ]; then
   read -r stray <strays
   fail "left ${stray#"$out/"} behind"

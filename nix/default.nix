@@ -6,10 +6,10 @@
   busybox
 , # What builds: "x86_64-linux" or "aarch64-linux".
   system ? builtins.currentSystem
-, # A folder that holds the files that `fetch` is asked for, by their names; null to download them.
+, # A folder in which `fetch` looks for files first, or null.
   inputs ? null
-, # Where to download from, by registry; see `fetch`.
-  mirrors ? { }
+, # Where `fetch` downloads from, by registry; null if all files are in the Nix store already.
+  mirrors ? null
 }:
 let
   # One word of a shell's command line.
@@ -28,53 +28,78 @@ let
     preferLocalBuild = true;
   });
 
-  # The first character of a word, for mirrors that sort their files by it.
-  initial = builtins.substring 0 1;
+  # A file by hash, from an address.
+  download = { name, sha256, url }: derivation {
+    inherit name url;
+    urls = [ url ];
+    system = "builtin";
+    builder = "builtin:fetchurl";
+    outputHashMode = "flat";
+    outputHashAlgo = "sha256";
+    outputHash = sha256;
+    executable = false;
+    unpack = false;
+    preferLocalBuild = true;
+    impureEnvVars = [ "http_proxy" "https_proxy" "ftp_proxy" "all_proxy" "no_proxy" ];
+  };
+
+  # Where a package index (PEP 503) has a file of a project. Only the address is taken from its page: what is there
+  # has to have the hash, whoever serves it.
+  indexed = { index, project, file }:
+    let
+      page = builtins.readFile (builtins.fetchurl "${index}/${project}/");
+      plain = builtins.replaceStrings [ "+" "." ] [ "[+]" "[.]" ] file;
+      escaped = builtins.replaceStrings [ "+" ] [ "%2B" ] plain;
+      found = builtins.filter builtins.isList
+        (builtins.split "href=\"([^\"#]*/)?(${plain}|${escaped})[\"#]" page);
+      link = builtins.head found;
+      folder = if builtins.head link == null then "" else builtins.head link;
+      address = folder + builtins.elemAt link 1;
+      site = builtins.head (builtins.match "([a-z]+://[^/]*).*" index);
+    in
+    if found == [ ] then throw "${index}/${project}/ has no ${file}"
+    else if builtins.match "[a-z]+://.*" address != null then address
+    else if builtins.substring 0 1 address == "/" then site + address
+    else "${index}/${project}/${address}";
 in
 rec {
   inherit system;
 
-  # A file by its hash: out of the folder `inputs`, else of the Nix store, else downloaded.
+  # A file by its hash: out of the folder `inputs` if it is there, else out of the Nix store, else downloaded.
   #
-  #   name      its name in `inputs` and in the Nix store
+  #   name      its name in the Nix store
+  #   file      its name in the folder `inputs`
   #   sha256    its hash, in hex
-  #   registry  whose `mirrors` serve it, such as "debian"
-  #   path      its path below them
-  #   project   for the marks @project@ and @initial@
-  #
-  # A mirror is an address with the marks @path@, @name@, @project@ and @initial@ in it; one without a mark is a folder
-  # of files by name.
-  fetch = { name, sha256, registry ? "", path ? "", project ? "" }:
+  #   registry  which of the `mirrors` serves it: "pypi" is a package index (PEP 503), any other a folder of files
+  #   path      its path below the mirror; of a package index, <project>/<file>
+  #   url       its whole address, where it has no mirror
+  fetch = { name, sha256, file ? name, registry ? "", path ? "", url ? "" }:
     let
-      base = mirrors.${registry} or "";
-      filled = builtins.replaceStrings
-        [ "@path@" "@name@" "@project@" "@initial@" ]
-        [ path name project (initial project) ]
-        base;
-      missing = "kbuild-input:no-mirror-of-${registry}/${name}"; # builtin:fetchurl says that it cannot get this
-      url = if base == "" then missing else if filled == base then "${base}/${name}" else filled;
+      local = inputs + "/${file}";
+      mirror = mirrors.${registry} or "";
+      parts = builtins.match "([^/]*)/(.*)" path;
+      address =
+        if url != "" then url
+        else if mirrors == null then "kbuild:${name}" # known by its hash alone, and never asked for
+        else if mirror == "" then throw "inputs/${file} is not there, and no mirror of ${registry} is named"
+        else if registry == "pypi" then
+          indexed
+            {
+              index = mirror;
+              project = builtins.head parts;
+              file = builtins.elemAt parts 1;
+            }
+        else "${mirror}/${builtins.replaceStrings [ "%" " " ] [ "%25" "%20" ] path}";
     in
-    if inputs != null then
+    if inputs != null && builtins.pathExists local then
       builtins.path
         {
           inherit name sha256;
-          path = inputs + "/${name}";
+          path = local;
           recursive = false;
         }
     else
-      derivation {
-        inherit name url;
-        urls = [ url ];
-        system = "builtin";
-        builder = "builtin:fetchurl";
-        outputHashMode = "flat";
-        outputHashAlgo = "sha256";
-        outputHash = sha256;
-        executable = false;
-        unpack = false;
-        preferLocalBuild = true;
-        impureEnvVars = [ "http_proxy" "https_proxy" "ftp_proxy" "all_proxy" "no_proxy" ];
-      };
+      download { inherit name sha256; url = address; };
 
   # The files of a Debian package as they are in it, without owners. Its scripts are not run.
   unpackDeb = { name, deb }: script name ./unpack-deb.sh { inherit deb; };
@@ -106,20 +131,38 @@ rec {
   #   argv       the command, its program by absolute path
   #   env        its whole environment
   #   inputs     files that it sees, read-only: { path, file, executable ? false }, below no folder of the toolchain
-  #   trees      folders that it sees, read-only: { path, tree }, likewise
+  #   overlay    a folder of more such files, or null
+  #   trees      files and folders that it sees as they are, read-only: { path, tree }
   #   epoch      seconds since 1970: the time of every input
-  #   emulator   from `programOf`, for a toolchain of another platform: starts the command
+  #   emulator   from `programOf`, or null: is at /.kbuild/emulator, for `argv` to begin with
+  #   links      whether it may leave symbolic links in /out; other things than files and folders it may not
+  #   closure    whether it sees the toolchain's closure in the Nix store, which programs from nixpkgs need
   #
   # It runs as user 0 of a namespace of its own inside of Nix's sandbox, without which it refuses to run. It sees
-  # nothing but the above and fresh /dev, /proc and /tmp.
-  compile = { name, toolchain, argv, env ? { }, inputs ? [ ], trees ? [ ], epoch ? 0, emulator ? null }:
+  # nothing but the above, /.kbuild/busybox, and fresh /dev, /proc and /tmp.
+  compile =
+    { name
+    , toolchain
+    , argv
+    , env ? { }
+    , inputs ? [ ]
+    , overlay ? null
+    , trees ? [ ]
+    , epoch ? 0
+    , emulator ? null
+    , links ? false
+    , closure ? false
+    }:
     let
       placed = item: words [ item.path "${item.file}" (if item.executable or false then "755" else "644") ];
     in
     script name ./compile.sh {
       enter = "${./enter.sh}";
       toolchain = "${toolchain}";
+      overlay = if overlay == null then "" else "${overlay}";
       emulator = if emulator == null then "" else "${emulator}";
+      links = if links then "yes" else "";
+      closure = if closure then "yes" else "";
       epoch = toString epoch;
       passAsFile = [ "argv" "env" "inputs" "trees" ];
       argv = words argv;
@@ -127,6 +170,31 @@ rec {
       inputs = builtins.concatStringsSep " " (map placed inputs);
       trees = builtins.concatStringsSep " " (map (item: words [ item.path "${item.tree}" ]) trees);
     };
+
+  # A tree that an mtree file describes, by the program lay.py of a rendered directory: as a canonical tar (`verb` is
+  # "tar") in the file `tree.tar`, or as a folder (`verb` is "tree") of the name `tree`.
+  #
+  #   program  lay.py
+  #   python   a toolchain that holds /usr/bin/python3
+  #   mtree    the file
+  #   from     where its `contents=` are: { path, tree }, by paths relative to the rendered directory
+  #   expect   the SHA-256 that its canonical tar has to have, as `sha256:<hex>`; null to accept any
+  #   emulator for a Python of another platform
+  pack = { name, verb, program, python, mtree, from ? [ ], expect ? null, emulator ? null }: compile {
+    inherit name emulator;
+    toolchain = python;
+    links = true;
+    argv = (if emulator == null then [ ] else [ "/.kbuild/emulator" ])
+      ++ [ "/usr/bin/python3" "-I" "-S" "-B" "/lay/lay.py" verb "/lay/tree.mtree" ]
+      ++ (if verb == "tar" then [ "/out/tree.tar" ] else [ "/out/tree" "--no-owner" ])
+      ++ [ "--from" "/from" ]
+      ++ (if expect == null then [ ] else [ "--expect" expect ]);
+    env = { LC_ALL = "C.UTF-8"; };
+    trees = [
+      { path = "/lay/lay.py"; tree = program; }
+      { path = "/lay/tree.mtree"; tree = mtree; }
+    ] ++ map (item: { path = "/from/${item.path}"; inherit (item) tree; }) from;
+  };
 
   # Files and folders under the names that are given, as links: `{ "a/b" = <path>; }` holds a/b.
   farm = { name, links }: script name ./farm.sh {

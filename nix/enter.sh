@@ -23,6 +23,7 @@ for path in "$toolchain"/* "$toolchain"/.[!.]*; do
 done
 for path in "$top"/in/*; do
   [ -e "$path" ] || continue
+  [ "${path##*/}" != out ] || continue
   [ ! -e "${path##*/}" ] || { echo "inputs in /${path##*/}, where the toolchain has a folder" >&2; exit 1; }
   show "$path" "/${path##*/}"
 done
@@ -31,6 +32,12 @@ while [ $# -gt 0 ]; do
   show "$2" "$1"
   shift 2
 done
+if [ -n "$closure" ]; then
+  # Nix's sandbox shows what this build depends on, and nothing else of the store.
+  mkdir -p ".$NIX_STORE"
+  mount -o rbind "$NIX_STORE" ".$NIX_STORE"
+  mount -o remount,bind,ro ".$NIX_STORE"
+fi
 
 show "$busybox/busybox" /.kbuild/busybox
 [ -z "$emulator" ] || show "$emulator/program" /.kbuild/emulator

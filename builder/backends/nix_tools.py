@@ -64,14 +64,7 @@ class Nix:
     def __init__(self) -> None:
         from plumbum import local  # noqa: PLC0415 - not needed to print a version
 
-        found = {name: shutil.which(name) for name in ("nix-build", "nix-store", "nix-prefetch-url")}
-        for name, path in found.items():
-            if path is None:
-                raise EnvironmentFault(
-                    f"Nix is not installed: there is no {name}",
-                    hint="install Nix, such as Debian's package `nix-bin`, or build with another --backend",
-                )
-        self._programs = {name: local[path] for name, path in found.items()}
+        self._programs = {name: local[_where(name)] for name in ("nix-build", "nix-store", "nix-prefetch-url")}
         self.version = self._version()
         if self.version < OLDEST:
             raise EnvironmentFault(
@@ -165,3 +158,14 @@ class Nix:
         except OSError as error:
             raise EnvironmentFault(f"{program} does not start: {error.strerror}") from error
         return int(status), str(out), str(said)
+
+
+def _where(name: str) -> str:
+    """A program's path."""
+    found = shutil.which(name)
+    if found is None:
+        raise EnvironmentFault(
+            f"Nix is not installed: there is no {name}",
+            hint="install Nix, such as Debian's package `nix-bin`, or build with another --backend",
+        )
+    return found
