@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from builder.backends.action import Backend
@@ -21,6 +21,9 @@ BACKENDS: Final = {
     "nix": "builder.backends.nix:NixBackend",
 }
 """Every backend by its name, as the path of its class; what it stands on is imported when it is used."""
+
+TOOLS: Final[Mapping[str, tuple[str, ...]]] = {"nix": ("busybox-static",)}
+"""The lock's tools that a backend needs for every action."""
 
 
 def backend_of(name: str, store: Store) -> BackendOf:

@@ -24,7 +24,7 @@ from builder.pipeline import layers as layering
 from builder.pipeline import unchanged
 from builder.pipeline.agreement import require_agreement
 from builder.pipeline.attachments import attach_lock
-from builder.pipeline.backend import BackendOf
+from builder.pipeline.backend import TOOLS, BackendOf
 from builder.pipeline.fetching import bring
 from builder.pipeline.layers import Workshop
 from builder.pipeline.report import BuildReport, MadeLayer
@@ -151,7 +151,7 @@ def _make_layers(plan: Plan, lock: Lock, workshop: Workshop, machine: Machine) -
             missing.append(layer)
     if missing:
         compiling = any(layer.interpreter or layer.compiler for layer in missing)
-        tools = plan.tools if any(_emulated(layer) for layer in missing) else ()
+        tools = _tools(plan, missing, workshop.backend.name) if compiling else ()
         bring(_needed(missing, tools), lock, machine, workshop.store, workshop.progress)
         if compiling:
             workshop.backend.check()
@@ -164,10 +164,17 @@ def _layers_of(made: Mapping[str, MadeLayer]) -> dict[str, Layer]:
     return {key: item.layer for key, item in made.items()}
 
 
+def _tools(plan: Plan, missing: Sequence[LayerPlan], backend: str) -> list[Artifact]:
+    """The lock's tools that a backend needs for these layers: its own, and emulators if one is foreign."""
+    emulated = any(_emulated(layer) for layer in missing)
+    own = TOOLS.get(backend, ())
+    return [item for item in plan.tools if item.name in own or (emulated and item.name.startswith("qemu-user"))]
+
+
 def _emulated(layer: LayerPlan) -> bool:
     """Whether a layer's compiler or interpreter is not of this machine's platform."""
     host = host_platform()
-    foreign = bool(layer.compiler) and layer.platform != host
+    foreign = layer.driver is not None and layer.driver.platform != host
     return foreign or (bool(layer.interpreter) and not any(host in item.platforms for item in layer.interpreter))
 
 

@@ -17,8 +17,16 @@ from pathlib import Path
 
 import tomli
 from bench_build import (
-    REPOSITORY, base_image, docker_build, docker_context, downloads, environment, one_platform, run, timed,
-)  # fmt: skip
+    REPOSITORY,
+    base_image,
+    docker_build,
+    docker_context,
+    downloads,
+    environment,
+    one_platform,
+    run,
+    timed,
+)
 
 LABEL = "org.kbuild.backend"
 ROUNDS = 3
