@@ -33,7 +33,8 @@ class Blob:
 class Context:
     """What a rendered directory holds: text, bytes or blobs by relative path.
 
-    `later` are files that may come to be there afterwards without being a stranger's, such as fetched inputs.
+    `later` are files that may come to be there afterwards without being a stranger's, such as fetched inputs; a later
+    rendering that expects them too keeps them.
     """
 
     files: Mapping[str, str | bytes | Blob]
@@ -66,6 +67,7 @@ def write(context: Context, target: Path, store: Store) -> None:
             raise UsageError(f"there is no folder {target.parent}", hint="create it first")
         with _aside(target) as made:
             _fill(made / "new", context, store)
+            _take_along(target, made / "new", context)
             sync_file_system(made)
             check_free(target)
             if target.exists():
@@ -149,6 +151,15 @@ def _fill(folder: Path, context: Context, store: Store) -> None:
                 _mkdir(folder / parent)
         _put(place, content, store)
         place.chmod(0o755 if path in context.executable else 0o644)
+
+
+def _take_along(old: Path, new: Path, context: Context) -> None:
+    """Keep what was fetched into an earlier rendering and is still wanted."""
+    for path in context.later - context.files.keys():
+        if (old / path).is_file() and not (old / path).is_symlink():
+            if not (new / path).parent.is_dir():
+                _mkdir((new / path).parent)
+            os.link(old / path, new / path)
 
 
 def _mkdir(folder: Path) -> None:

@@ -49,8 +49,10 @@ def executable(files: Mapping[str, object]) -> frozenset[str]:
 
 
 def later(rendering: Rendering) -> frozenset[str]:
-    """What `fetch.py` may put into a rendered directory."""
-    return frozenset({BUSYBOX, *(f"{INPUTS}/{item.name}" for item in rendering.inputs)})
+    """What `fetch.py` may put into a rendered directory, whole or in part."""
+    paths = [BUSYBOX, *(f"{INPUTS}/{item.name}" for item in rendering.inputs)]
+    parts = [f"{folder}/.{name}.part" for folder, _, name in (path.rpartition("/") for path in paths)]
+    return frozenset((*paths, *parts))
 
 
 def table(rendering: Rendering) -> str:
