@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from builder.harness.compare.model import TensorDiff
 from builder.harness.localise_causes import Suspect
-from builder.harness.trace import Equation, Kind, Leaf, Place, Source
+from builder.harness.trace import Equation, Kind, Leaf, Line, Place, Source
 
 
 class Found(StrEnum):
@@ -59,8 +59,13 @@ class Operation:
             path, equation.primitive, equation.parameters, equation.source, equation.inputs, equation.outputs
         )  # fmt: skip
 
+    @property
+    def callers(self) -> tuple[Line, ...]:
+        """The lines of the kernel that led to the one that asked for it, nearest first."""
+        return self.source.callers if self.source else ()
+
     def __str__(self) -> str:
-        at = f" at {self.source.file}:{self.source.line} in {self.source.function}" if self.source else ""
+        at = f" at {self.source}" if self.source else ""
         shapes = ", ".join(f"{dtype}{list(shape)}" for dtype, shape in self.inputs)
         results = ", ".join(f"{dtype}{list(shape)}" for dtype, shape in self.outputs)
         return f"{self.primitive}({shapes}) -> {results}{at} [{self.path}]"
@@ -111,7 +116,9 @@ class Localisation:
     def lines(self) -> list[str]:
         """What was found, for people."""
         said = [f"{self.a} and {self.b}: {self.found.value}"]
-        said += [f"  {operation}" for operation in self.operations]
+        for operation in self.operations:
+            said.append(f"  {operation}")
+            said += [f"    called from {line}" for line in operation.callers]
         if self.inputs_equal is not None:
             said.append(f"  inputs: {'equal' if self.inputs_equal else 'differ'}")
         for diff in self.outputs:

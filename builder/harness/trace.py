@@ -39,12 +39,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(_Strict):
+class Line(_Strict):
     """A line of the kernel's own code; `file` is relative to `/opt/kernel`."""
 
     file: Annotated[str, StringConstraints(max_length=1024)]
     line: Count
     function: Annotated[str, StringConstraints(max_length=1024)]
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+class Source(Line):
+    """The line that asked for an operation, and the lines of the kernel that called it, nearest first."""
+
+    callers: Annotated[tuple[Line, ...], Field(max_length=8)] = ()
 
 
 class Place(_Strict):

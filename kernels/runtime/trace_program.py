@@ -17,6 +17,8 @@ from typing import Any, Final
 LONGEST_PARAMETERS: Final = 500
 """Characters of an equation's parameters that are repeated in full; their hash covers all."""
 
+MOST_CALLERS: Final = 8
+
 CALLS: Final = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -34,7 +36,7 @@ BRANCHES: Final = frozenset({"cond"})
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Line:
     """A line of the kernel's own code; `file` is relative to the kernel's folder."""
 
     file: str
@@ -44,6 +46,18 @@ class Source:
     def document(self) -> dict[str, Any]:
         """As JSON."""
         return {"file": self.file, "function": self.function, "line": self.line}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The line that asked for an operation, and the lines that called it, nearest first."""
+
+    at: Line
+    callers: tuple[Line, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**self.at.document(), "callers": [line.document() for line in self.callers]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +165,7 @@ class _Flat:
     def walk(self, jaxpr: Any, bound: dict[Any, Operand], prefix: str, caller: Source | None) -> None:
         for index, equation in enumerate(jaxpr.eqns):
             name, path = equation.primitive.name, f"{prefix}{index}"
-            source = source_of(equation, self._folder) or caller
+            source = _under(source_of(equation, self._folder), caller)
             inputs = tuple(self.operand(bound, atom) for atom in equation.invars)
             called = equation.params.get(CALLS[name]) if name in CALLS else None
             if name == "custom_linear_solve":  # a call of its `solve`; what else it holds serves derivatives
@@ -187,11 +201,19 @@ def source_of(equation: Any, folder: Path) -> Source | None:
         frames = traceback.extract_tb(equation.source_info.traceback.as_python_traceback())
     except AttributeError:
         return None
-    for found in reversed(frames):
-        path = Path(found.filename)
-        if path.is_relative_to(folder):
-            return Source(str(path.relative_to(folder)), found.lineno or 0, found.name)
-    return None
+    lines = [
+        Line(str(Path(found.filename).relative_to(folder)), found.lineno or 0, found.name)
+        for found in reversed(frames)
+        if Path(found.filename).is_relative_to(folder)
+    ]
+    return Source(lines[0], tuple(lines[1 : 1 + MOST_CALLERS])) if lines else None
+
+
+def _under(source: Source | None, caller: Source | None) -> Source | None:
+    """A line with those that called it; JAX forgets these for what it traced on its own, such as a loop's body."""
+    if source is None or caller is None or source.callers or source.at == caller.at:
+        return source or caller
+    return Source(source.at, (caller.at, *caller.callers)[:MOST_CALLERS])
 
 
 def parameters(params: Mapping[str, Any]) -> str:

@@ -113,9 +113,14 @@ def test_a_leaf_says_what_went_in_and_came_out(hashes, call):
 
 def test_places_name_lines_of_the_kernel(hashes):
     places = hashes["places"]
-    assert places["0/i/0"]["source"] == {"file": "model.py", "function": "<lambda>", "line": line("x, sums = ")}
+    here = line("x, sums = ")
+    called = {"file": "model.py", "function": "nest", "line": here}
+    assert places["0/i/0"]["source"] == {
+        "file": "model.py", "function": "<lambda>", "line": here, "callers": [called]
+    }  # fmt: skip
     sources = {leaf["primitive"]: places[trace.static(leaf["path"])]["source"] for leaf in hashes["window"]["leaves"]}
-    assert sources["sin"] == {"file": "model.py", "function": "remembered", "line": line("return jnp.sin")}
+    assert (sources["sin"]["function"], sources["sin"]["line"]) == ("remembered", line("return jnp.sin"))
+    assert [one["line"] for one in sources["sin"]["callers"]] == [line("x = remembered(x)")]
     # JAX's own functions have no line here; the call that leads to them has.
     assert sources["random_bits"]["line"] == line("x = remembered(x)")
     assert sources["triangular_solve"]["line"] == line("x = jnp.linalg.solve")
