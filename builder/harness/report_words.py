@@ -31,6 +31,10 @@ _CASES: Final = {
 }
 
 
+_FEW = 2
+"""Variables that are named; of more only their number is."""
+
+
 def headline(report: Report) -> str:
     """The conclusion as a sentence."""
     counts = report.counts()
@@ -80,7 +84,29 @@ def host_name(run: HostRun, *, repeated: bool) -> str:
 
 def conditions(described: Mapping[str, Any]) -> str:
     """What is out of the ordinary about a run, in one line."""
-    return ", ".join(f"{name} {_plain(value)}" for name, value in described.items())
+    return ", ".join(_condition(name, value) for name, value in described.items())
+
+
+def _condition(name: str, value: Any) -> str:
+    """One of `builder.hosts.host.Conditions`, as its `described` gives it."""
+    match name, value:
+        case "cores", int():
+            said = f"{value} core{'' if value == 1 else 's'}"
+        case "memory", int():
+            said = f"{value / 2**30:.3g} GiB"
+        case (("environment" | "starter"), Mapping()) if len(value) > _FEW:
+            said = f"{len(value)} variables {'inside' if name == 'environment' else 'outside'}"
+        case "umask", int():
+            said = f"umask {value:03o}"
+        case "randomised", False:
+            said = "addresses not randomised"
+        case "shift", int():
+            said = f"memory shifted by {value} B"
+        case "load", int():
+            said = f"{value} busy thread{'' if value == 1 else 's'} beside it"
+        case _:
+            said = f"{name} {_plain(value)}"
+    return said
 
 
 def tensor_kind(dtype: str | None, shape: Sequence[int] | None) -> str:
