@@ -14,12 +14,15 @@ from builder.render.origins import UNPACKED
 
 _PYTHON = ("/usr/bin/python3", "-I", "-S", "-B")
 _BUSYBOX = "/.kbuild/busybox"
+_CHECK = (*_PYTHON, "/.kbuild/lay.py", "check", "/.kbuild/image.mtree", "/.kbuild/image")
 
 IGNORED = """\
 # What the build does not read.
 .git
 README.md
+bootstrap/.*.part
 fetch.py
+inputs/.*.part
 inputs.json
 """
 
@@ -34,6 +37,7 @@ def docker_directory(rendering: Rendering, *, with_inputs: bool) -> Context:
     files = kit(rendering, with_inputs=with_inputs)
     files[".dockerignore"] = IGNORED
     files["Dockerfile"] = dockerfile(rendering)
+    files["check.Dockerfile"] = template("check.Dockerfile.j2", r=rendering, command=json.dumps(_CHECK))
     files["README.md"] = template("README.md.j2", r=rendering, with_inputs=with_inputs)
     return Context(files, executable(files), later(rendering))
 
