@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from builder.errors import KbuildError
 from builder.harness.job import Case
@@ -119,9 +119,11 @@ def _searched(pair: Parted, tracer: Callable[[HostRun], Tracer], kernels: Kernel
 
 def _text(kernel: Path, name: str) -> str:
     """One of the kernel's own files, as the image holds it; empty if it holds none of that name, which a host gave."""
-    relative = PurePosixPath(name)
-    path = kernel / relative
-    if relative.is_absolute() or ".." in relative.parts or path.is_symlink() or not path.is_file():
+    try:
+        path = (kernel / name).resolve()
+        if not path.is_relative_to(kernel.resolve()) or not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return file.read(LONGEST_SOURCE).decode("utf-8", "replace")
+    except (OSError, ValueError):  # a name that no file can have
         return ""
-    with path.open("rb") as file:
-        return file.read(LONGEST_SOURCE).decode("utf-8", "replace")
