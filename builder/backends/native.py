@@ -146,8 +146,10 @@ def _closing(compiler: Compiler, name: str, flags: Sequence[str]) -> tuple[str, 
     """
     if compiler.name == "gcc":
         return f"-frandom-seed={name}", "-gno-record-gcc-switches"
+    if compiler.name == "clang":
+        return ()
     debug = any(flag.startswith("-g") and flag != "-g0" for flag in flags)
-    return ("-s",) if compiler.name == "zig" and not debug else ()
+    return ("-ffile-prefix-map=/tmp/zig/ziglang=zig",) if debug else ("-s",)
 
 
 def _no_cpp(plain_c: bool) -> tuple[str, ...]:  # noqa: FBT001 - which language it is

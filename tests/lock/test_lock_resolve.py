@@ -220,9 +220,7 @@ def test_clang_is_one_program_for_every_target(world: World) -> None:
     asked = spec(compiler={"name": "clang"})
     lock = world(asked)
     for platform in ("linux/amd64", "linux/arm64"):
-        assert {"clang-19": "1:19.1.7-3", "lld-19": "1:19.1.7-3"}.items() <= chosen(
-            lock, "toolchain", platform
-        ).items()
+        assert {"clang-19": "1:19.1.7-3", "lld-19": "1:19.1.7-3"}.items() <= chosen(lock, "toolchain", platform).items()
         assert chosen(lock, "sysroot", platform) == SYSROOT
     assert drift.fits(asked, lock) == []
     with pytest.raises(ResolveError, match=r"no clang 18, but 19\.1\.7"):

@@ -155,6 +155,21 @@ def test_labels_come_from_spec_and_lock() -> None:
     assert not {"org.opencontainers.image.description", "org.opencontainers.image.licenses"} & set(silent)
 
 
+@pytest.mark.parametrize(
+    ("other", "label"),
+    [
+        (SAMPLE.replacing(deb("g++-14", version="1.1", roles=("toolchain",))), "org.kbuild.compiler"),
+        (SAMPLE.writing('"-O2"', '"-O3"'), "org.kbuild.compiler.flags"),
+        (SAMPLE.writing('"-DX=1"', '"-DX=2"'), "org.kbuild.native.op"),
+        (SAMPLE.but(text=SAMPLE.text + '[hardware]\ncpu = { amd64 = "x86-64-v4" }\n'), "org.kbuild.native.op"),
+    ],
+)
+def test_another_compiler_or_flag_is_another_image_by_its_labels_alone(other: Case, label: str) -> None:
+    """So it has another digest even if the objects happen to be the same."""
+    before, after = (case.plan().platforms[0].labels for case in (SAMPLE, other))
+    assert before[label] != after[label]
+
+
 def test_equal_inputs_give_equal_plans() -> None:
     assert Case().plan() == Case().plan()
     assert Case().layer_keys() == Case().layer_keys()

@@ -194,6 +194,22 @@ def test_weights_sources_refused(text):
 
 
 @pytest.mark.parametrize(
+    ("table", "version"),
+    [
+        ({}, "14"), ({"name": "gcc"}, "14"), ({"name": "clang"}, "19"), ({"name": "zig"}, "0.17"),
+        ({"name": "zig", "version": "0.15.2"}, "0.15.2"), ({"version": "13"}, "13"),
+    ],
+)  # fmt: skip
+def test_a_compiler_has_a_version_of_its_own(table, version):
+    assert spec_of(compiler=table).compiler.version == version
+
+
+@pytest.mark.parametrize("name", ["tcc", "", 1, ["gcc"], {"gcc": 1}, None])
+def test_a_compiler_that_is_none(name):
+    assert refused(compiler={"name": name})[0][0] == ("compiler", "name")
+
+
+@pytest.mark.parametrize(
     "flag",
     [
         "-O2", "-O3", "-ffp-contract=off", "-march=x86-64-v3", "-mtune=generic", "-std=c++20", "-DX=1", "-Iinclude",
@@ -209,7 +225,12 @@ def test_compiler_flags(flag):
 @pytest.mark.parametrize(
     "flag",
     [
-        "-march=native", "-mtune=native", "-mcpu=native", "@flags", "-o", "-ox.so", "-I/usr/include", "-I../x", "-I",
+        "-march=native", "-mtune=native", "-mcpu=native", "-mcpu=native+sve", "--target=x86_64-linux-musl", "-target",
+        "--gcc-toolchain=/usr", "--gcc-install-dir=/x", "-resource-dir=/x", "--ld-path=/usr/bin/ld", "--config=x",
+        "-fpass-plugin=x.so", "-fmodules-cache-path=x", "-ftime-trace", "-fsave-optimization-record", "-gsplit-dwarf",
+        "-fcs-profile-generate", "-frecord-gcc-switches", "-grecord-gcc-switches", "-grecord-command-line",
+        "-ffile-compilation-dir=/x", "-fdebug-compilation-dir=/x", "-emit-llvm",
+        "@flags", "-o", "-ox.so", "-I/usr/include", "-I../x", "-I",
         "-isystem/usr/include", "-isystem", "-include/etc/x.h", "--sysroot=/", "-L/usr/lib", "-B/x", "-Bx", "-c", "-E",
         "-fprofile-use", "-fprofile-generate=/x", "-fprofile-dir=x", "-fauto-profile=x", "-fbranch-probabilities",
         "--coverage", "-fplugin=x.so", "-specs=x", "-wrapper", "-save-temps", "-fdump-tree-all", "-dumpdir", "-MD",
