@@ -27,6 +27,7 @@ import urllib.error
 import urllib.request
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +44,10 @@ HTTP_PARTIAL, HTTP_OK, HTTP_UNSATISFIABLE = 206, 200, 416
 
 class Failed(Exception):
     """One line that says what could not be had, and why."""
+
+
+class Lied(Exception):
+    """A place serves something else than was promised; asking it again is pointless."""
 
 
 # One file
@@ -68,24 +73,25 @@ def download(urls: list[str], target: Path, size: int, sha256: str) -> None:
     said = []
     for url in urls:
         for attempt in range(ATTEMPTS):
+            time.sleep(0.5 * 2 ** (attempt - 1) if attempt else 0)
             try:
                 get(url, part, size)
+                check(part, sha256)
             except urllib.error.HTTPError as error:
                 said.append(f"{url}: {error.code} {error.reason}")
                 if error.code == HTTP_UNSATISFIABLE:
                     part.unlink(missing_ok=True)
                 elif error.code < 500 and error.code not in (408, 429):  # noqa: PLR2004 - RFC 9110: final answers
                     break
+            except Lied as error:
+                said.append(f"{url}: {error}")
+                part.unlink(missing_ok=True)
+                break
             except (OSError, ValueError) as error:
                 said.append(f"{url}: {error}")
             else:
-                if is_there(part, size, sha256):
-                    part.replace(target)
-                    return
-                said.append(f"{url}: other bytes than the lock names")
-                part.unlink()
-                break
-            time.sleep(0.5 * 2**attempt)
+                part.replace(target)
+                return
     raise Failed(f"{target.name}: no place has it\n  " + "\n  ".join(dict.fromkeys(said)))
 
 
@@ -101,22 +107,28 @@ def get(url: str, part: Path, size: int) -> None:
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
         continued = getattr(answer, "status", HTTP_OK) == HTTP_PARTIAL
         if continued and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise ValueError("answers with another part than asked for")
+            raise Lied("answers with another part than asked for")
         with part.open("ab" if continued else "wb") as out:
             left = size - have if continued else size
             while data := answer.read(min(CHUNK, left + 1)):
                 left -= len(data)
                 if left < 0:
-                    raise ValueError(f"sends more than {size} bytes")
+                    raise Lied(f"sends more than {size} bytes")
                 out.write(data)
             if left:
                 raise ValueError(f"the connection ended {left} bytes too early")
 
 
+def check(part: Path, sha256: str) -> None:
+    """Hold a whole download to its hash."""
+    if hash_of(part) != sha256:
+        raise Lied("other bytes than the lock names")
+
+
 # Where files are
 
 
-def debian_urls(item: dict, mirrors: dict[str, str | None], snapshots: dict[str, str]) -> list[str]:
+def debian_urls(item: dict[str, Any], mirrors: dict[str, str | None], snapshots: dict[str, str]) -> list[str]:
     """The mirror, and the permanent archive as of the lock's index and a day later (see docs/lock.md of kbuild)."""
     registry, path = item["registry"], quote(item["path"], safe="/~:")
     urls = []
@@ -141,12 +153,12 @@ class Links(html.parser.HTMLParser):
         super().__init__()
         self.found: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note a link."""
         self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
-def index_urls(item: dict, index: str) -> list[str]:
+def index_urls(item: dict[str, Any], index: str) -> list[str]:
     """Where a package index has a wheel (PEP 503 and PEP 691)."""
     project, name = item["path"].split("/")
     page = f"{base(index)}/{project}/"
@@ -171,7 +183,7 @@ def index_urls(item: dict, index: str) -> list[str]:
     ]
 
 
-def with_pip(item: dict, target: Path, index: str | None) -> None:
+def with_pip(item: dict[str, Any], target: Path, index: str | None) -> None:
     """Have pip download a wheel, by its own settings."""
     project, version, *_, python, abi, platforms = item["path"].split("/")[1].removesuffix(".whl").split("-")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pip-") as folder:
@@ -195,7 +207,7 @@ def with_pip(item: dict, target: Path, index: str | None) -> None:
 # All of them
 
 
-def fetch(item: dict, listing: dict, options: argparse.Namespace) -> None:
+def fetch(item: dict[str, Any], listing: dict[str, Any], options: argparse.Namespace) -> None:
     """Have one input afterwards."""
     target = HERE / "inputs" / item["name"]
     if is_there(target, item["size"], item["sha256"]):
@@ -217,7 +229,7 @@ def fetch(item: dict, listing: dict, options: argparse.Namespace) -> None:
     download(urls, target, item["size"], item["sha256"])
 
 
-def bootstrap(wanted: dict) -> None:
+def bootstrap(wanted: dict[str, Any]) -> None:
     """Take the program that the build starts with out of its package: an ar archive with a tar (deb(5))."""
     target = HERE / wanted["path"]
     if target.is_file() and hash_of(target) == wanted["sha256"]:
