@@ -27,18 +27,6 @@ for path in "$top"/in/*; do
   [ ! -e "${path##*/}" ] || { echo "inputs in /${path##*/}, where the toolchain has a folder" >&2; exit 1; }
   show "$path" "/${path##*/}"
 done
-eval "set -- $(cat "$treesPath")"
-while [ $# -gt 0 ]; do
-  show "$2" "$1"
-  shift 2
-done
-if [ -n "$closure" ]; then
-  # Nix's sandbox shows what this build depends on, and nothing else of the store.
-  mkdir -p ".$NIX_STORE"
-  mount -o rbind "$NIX_STORE" ".$NIX_STORE"
-  mount -o remount,bind,ro ".$NIX_STORE"
-fi
-
 show "$busybox/busybox" /.kbuild/busybox
 [ -z "$emulator" ] || show "$emulator/program" /.kbuild/emulator
 mkdir -m 755 dev out proc
@@ -54,6 +42,18 @@ mkdir -m 1777 dev/shm
 mount -o rbind /proc proc
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount -o bind "$out" out
+
+eval "set -- $(cat "$treesPath")"
+while [ $# -gt 0 ]; do
+  show "$2" "$1"
+  shift 2
+done
+if [ -n "$closure" ]; then
+  # Nix's sandbox shows what this build depends on, and nothing else of the store.
+  mkdir -p ".$NIX_STORE"
+  mount -o rbind "$NIX_STORE" ".$NIX_STORE"
+  mount -o remount,bind,ro ".$NIX_STORE"
+fi
 
 words="$(cat "$envPath") $(cat "$argvPath")"
 exec 9>"$top/entered"

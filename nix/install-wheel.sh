@@ -12,7 +12,7 @@ move() {
 }
 for data in *.data; do
   [ -d "$data" ] || continue
-  project=${data%%-*}
+  project=$(echo "${data%%-*}" | tr 'A-Z' 'a-z' | sed 's/[-_.][-_.]*/-/g')
   move "$data/purelib" "$modules"
   move "$data/platlib" "$modules"
   move "$data/data" "$out/usr/local"
@@ -21,7 +21,7 @@ for data in *.data; do
     mkdir -p "$out/usr/local/bin"
     for file in "$data"/scripts/*; do
       target=$out/usr/local/bin/${file##*/}
-      sed '1s|^#!pythonw\{0,1\}|#!/usr/bin/python3|' "$file" >"$target"
+      sed '1s|^#!python.*|#!/usr/bin/python3|' "$file" >"$target"
       chmod 755 "$target"
     done
   fi
@@ -40,8 +40,16 @@ for points in *.dist-info/entry_points.txt; do
         call=${call%%\[*}
         mkdir -p "$out/usr/local/bin"
         target=$out/usr/local/bin/${line%%=*}
-        printf '#!/usr/bin/python3\nimport sys\nfrom %s import %s\nsys.exit(%s())\n' \
-          "${call%%:*}" "$(echo "${call#*:}" | cut -d. -f1)" "${call#*:}" >"$target"
+        name=${call#*:}
+        cat >"$target" <<END
+#!/usr/bin/python3
+import sys
+
+from ${call%%:*} import ${name%%.*}
+
+if __name__ == "__main__":
+    sys.exit($name())
+END
         chmod 755 "$target"
         ;;
     esac
