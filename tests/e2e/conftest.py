@@ -144,7 +144,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """For both platforms; the other one's C++ is compiled under emulation."""
+    """For both platforms; the other one's C++ is compiled by a cross compiler."""
     spec = SPEC.replace(f'["{HOST}"]', '["linux/amd64", "linux/arm64"]')
     return build_once(tmp_path_factory.mktemp("both"), spec)
 

@@ -65,13 +65,18 @@ def arm64_root(tmp_path: Path) -> Iterator[Path]:
     from builder.backends.roots import deb_root
     from builder.layers.packages import PackageReader
     from builder.lock import file
+    from builder.machine import from_environment
+    from builder.pipeline.fetching import bring
+    from builder.progress import Silent
     from builder.store.blobs import Store
 
-    spec = SPEC.replace(f'["{HOST}"]', '["linux/arm64"]')
+    spec = SPEC.replace(f'["{HOST}"]', '["linux/amd64", "linux/arm64"]')  # its compiler crosses for the other one
     made = build_once(tmp_path / "native", spec)
     lock = file.read(made.spec.with_suffix(".lock"))
     store = Store(made.store)
-    debs = [item for item in lock.artifact if item.kind == "deb" and "image" in item.roles]
+    own = [item for item in lock.artifact if "linux/arm64" in item.platforms]
+    bring([item for item in own if "toolchain" in item.roles], lock, from_environment(os.environ), store, Silent())
+    debs = [item for item in own if item.kind == "deb" and "image" in item.roles]
     tree = deb_root(store, PackageReader(store, 2), debs, epoch=lock.epoch)
     root = Path("/var/tmp") / f"kbuild-arm64-{os.getpid()}"
     shutil.copytree(tree, root, symlinks=True)

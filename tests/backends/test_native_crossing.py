@@ -1,0 +1,66 @@
+"""Cross compilers against what they stand in for: docs/decisions/0005-cross-building.md as a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from benches import Bench
+from test_native import CPU, FLAGS, HEADER, PLAIN, SOURCE
+
+from builder.backends import sandbox
+from builder.platforms import Platform, host_platform
+
+BOTH: tuple[Platform, ...] = ("linux/amd64", "linux/arm64")
+HERE = host_platform()
+OTHER: Platform = next(platform for platform in BOTH if platform != HERE)
+
+pytestmark = [pytest.mark.network, pytest.mark.sandbox, pytest.mark.qemu]
+
+
+def compiled(bench: Bench, folder: Path, *, target: Platform, host: Platform, source: bytes) -> bytes:
+    """The object that a builder of a platform makes, on this machine."""
+    sources = {"native/scale.c" if source is PLAIN else "native/scale.cc": source, "native/scale.h": HEADER}
+    return bench.run(bench.action(bench.compiler(target, host), sources, (CPU[target], *FLAGS)), folder / host)
+
+
+@pytest.mark.parametrize(
+    "source", [pytest.param(PLAIN, id="c"), pytest.param(SOURCE, id="c++", marks=pytest.mark.slow)]
+)
+def test_gcc_crossing_gives_what_the_targets_own_gives(
+    benches: Callable[..., Bench], tmp_path: Path, source: bytes
+) -> None:
+    bench = benches("gcc", *BOTH)
+    cross = bench.compiler(OTHER, HERE)
+    assert (cross.platform, cross.crossing) == (HERE, True)
+    assert bench.compiler(OTHER, OTHER).platform == OTHER
+    results = [compiled(bench, tmp_path, target=OTHER, host=host, source=source) for host in (HERE, OTHER)]
+    assert results[0] == results[1]
+
+
+@pytest.mark.slow
+def test_the_other_platforms_gcc_crossing_gives_what_this_ones_own_gives(
+    benches: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Emulated for the test; the builder's own is never, so its name is not among those that get a wrapper.
+    monkeypatch.setattr(sandbox, "_COMPILERS", ("g++", "gcc", "x86_64-linux-gnu-g", "aarch64-linux-gnu-g"))
+    bench = benches("gcc", *BOTH)
+    results = [compiled(bench, tmp_path, target=HERE, host=host, source=SOURCE) for host in (HERE, OTHER)]
+    assert results[0] == results[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", BOTH)
+def test_clang_gives_the_same_wherever_it_runs(benches: Callable[..., Bench], tmp_path: Path, target: Platform) -> None:
+    """Objects before they are linked: an emulator cannot start the linker, but Clang itself it can."""
+    bench = benches("clang", *BOTH)
+    found = []
+    for host in BOTH:
+        action = bench.action(
+            bench.compiler(target, host), {"native/scale.cc": SOURCE, "native/scale.h": HEADER}, (CPU[target], *FLAGS)
+        )
+        argv = ["-c" if argument == "-shared" else argument for argument in action.argv]
+        found.append(bench.run(replace(action, argv=tuple(argv)), tmp_path / host))
+    assert found[0] == found[1]
