@@ -54,6 +54,8 @@ def localise(plain_a: Outputs, plain_b: Outputs, ask_a: Tracer, ask_b: Tracer) -
         notes += _steadiness(pair, (plain_a, plain_b))
         found = _by_operations(pair, nothing, traces)
         notes += _agreement(traces, pair)
+    if found.first and found.first.callers:
+        notes.append(f"{found.first.source} is called from {', from '.join(map(str, found.first.callers))}")
     return replace(found, runs=pair.runs, notes=(*notes, *found.notes))
 
 

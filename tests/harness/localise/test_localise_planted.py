@@ -21,6 +21,7 @@ def line_of(text):
 
 
 def is_at(found, primitive, text):
+    assert found.first is not None, found.notes
     assert found.first.primitive == primitive, found.lines()
     assert (found.first.source.file, found.first.source.line) == ("planted.py", line_of(text)), found.lines()
 
@@ -70,6 +71,8 @@ def test_fma_by_fusion_of_two(planted, worker):
     assert [one.primitive for one in found.operations] == ["mul", "add"]
     assert [one.path.split("/")[-2] for one in found.operations] == ["i0", "i0"]
     is_at(found, "add", "state = state * weight + x")
+    called = f"is called from planted.py:{line_of('state, first = jax.lax.scan(')} in contraction"
+    assert any(called in note for note in found.notes)
     assert found.suspects[0].influence == "fma-contraction"
     assert "each operation compiled alone gives the same bits on both" in found.notes
 
