@@ -1,6 +1,5 @@
 """The search by itself, between hosts that are made up: long traces, other programs, liars, hosts that fail."""
 
-
 import numpy as np
 import pytest
 from made_up import A, B, Host
