@@ -68,6 +68,11 @@ _REASONS: Final = (
         "run Nix where it may make namespaces: outside of a container, or in one started with `--privileged`",
     ),
     _Reason(
+        r"setting up the build environment\s+error: getting attributes of path '([^']+)': No such file",
+        "Nix's sandbox is to show {0} to every build, and that is not there",
+        "install what holds it (on Debian the package `bash-static`), or set `sandbox-paths =` in nix.conf",
+    ),
+    _Reason(
         r"No space left on device",
         "the disk of the Nix store is full",
         "run `nix-collect-garbage`, or make room",

@@ -21,9 +21,10 @@ OPTIONS = (
     # What is built here is nothing that a cache has, and asking one would be network access.
     *("--option", "substitute", "false"),
     *("--option", "builders", ""),
+    *("--option", "sandbox-paths", ""),  # distributions show builds a shell of theirs
 )
-"""What every command insists on. A daemon ignores the first two where the user is not trusted, so a build also looks
-for itself whether it is in a sandbox (`nix/compile.sh`)."""
+"""What every build insists on. A daemon ignores all that makes a sandbox where the user is not trusted, so a build also
+looks for itself whether it is in one (`nix/compile.sh`)."""
 
 _LARGE = 8 << 20
 """Bytes from which a file is worth a process of its own that looks whether Nix has it already."""

@@ -21,7 +21,7 @@ from builder.store.blobs import Store
 sys.path.insert(0, str(Path(__file__).parents[1] / "layers"))
 import debs
 
-CONFIG = "build-users-group =\nsandbox = true\nsubstituters =\n"
+CONFIG = "build-users-group =\nsandbox = true\nsubstituters =\nsandbox-paths =\n"
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ def daemon(folder: Path, own: NixStore, config: str):
         socket.unlink()
 
 
-TRUSTING_NO_ONE = "build-users-group = nixbld\ntrusted-users =\nsubstituters =\n"
+TRUSTING_NO_ONE = "build-users-group = nixbld\ntrusted-users =\nsubstituters =\nsandbox-paths =\n"
 
 
 @pytest.mark.root

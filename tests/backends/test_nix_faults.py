@@ -37,6 +37,17 @@ def test_each_refusal_is_told_apart_and_says_what_to_do(said):
     assert fault.hint
 
 
+def test_a_shell_that_the_sandbox_is_to_show():
+    said = """error:
+       … while setting up the build environment
+
+       error: getting attributes of path '/usr/bin/bash-static': No such file or directory"""
+    fault = refusal(said)
+    assert fault is not None
+    assert "/usr/bin/bash-static" in fault.message
+    assert "bash-static" in fault.hint
+
+
 def test_other_words_are_no_refusal():
     assert refusal("error: syntax error, unexpected '}'") is None
     assert refusal("warning: the group 'nixbld' specified in 'build-users-group' does not exist") is None

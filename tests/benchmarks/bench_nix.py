@@ -23,7 +23,7 @@ from bench_build import REPOSITORY, downloads, environment, one_platform, run, t
 
 ROUNDS = 3
 WARM = 7
-CONFIG = "build-users-group =\nsandbox = true\nsubstituters =\n"
+CONFIG = "build-users-group =\nsandbox = true\nsubstituters =\nsandbox-paths =\n"
 
 PLAIN = """\
 derivation {

