@@ -62,9 +62,9 @@ def _kernel(named: str) -> Sequence[Requirement]:
         spec = spec_of(Store(from_environment(os.environ).store), named)
     else:
         from builder.cli.paths import spec_path
-        from builder.spec.load import load
+        from builder.determinism.check import checked
 
-        spec = load(spec_path(Path(named)))
+        spec = checked(spec_path(Path(named)))
     return requirements(spec, this_machine())
 
 

@@ -32,15 +32,15 @@ def run(options: argparse.Namespace) -> int:
     """Write the lock, or say how it would change; print the lock's path."""
     from builder.cli.display import progress
     from builder.cli.paths import lock_path, spec_path
+    from builder.determinism.check import checked
     from builder.lock import drift, file
     from builder.lock.resolve import ALL, resolve
     from builder.machine import from_environment
-    from builder.spec.load import load
     from builder.store.blobs import Store
 
     path = spec_path(options.spec)
     target = lock_path(path)
-    spec = load(path)
+    spec = checked(path)
     machine = from_environment(os.environ, offline=options.offline)
     previous = _previous(target, checking=options.check)
     upgrade = None if options.upgrade is None else frozenset(options.upgrade) or ALL

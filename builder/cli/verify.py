@@ -107,14 +107,14 @@ def exit_code(found: Verification) -> int:
 def _examples(options: argparse.Namespace) -> list[Case]:
     """The cases of a spec; an image by its digest brings none."""
     from builder.cli.paths import spec_path
+    from builder.determinism.check import checked
     from builder.harness.job import case
     from builder.pipeline.verify import cases_of
-    from builder.spec.load import load
 
     if IMAGE.fullmatch(options.image):
         return [case("no-inputs", [])]
     spec = spec_path(Path(options.image))
-    return cases_of(load(spec), spec.parent)
+    return cases_of(checked(spec), spec.parent)
 
 
 def _lines(found: Verification) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from builder.determinism.table import CLOSED, GUARANTEES, NUMERIC, STRICT_COMPILER, Pin
+from difflib import get_close_matches
+
+from builder.determinism.influences import INFLUENCES
+from builder.determinism.table import CLOSED, GUARANTEES, NUMERIC, STRICT_COMPILER, UNAVOIDABLE, Pin
 from builder.errors import SpecError
 from builder.platforms import Platform
 from builder.spec import flags
@@ -13,7 +16,8 @@ from builder.spec.model import Spec
 def pins(spec: Spec, platform: Platform) -> list[tuple[Pin, str]]:
     """The rows of the table that hold for a spec on a platform, each with its value."""
     rows = (*CLOSED, *NUMERIC) if spec.determinism.profile == "pinned" else CLOSED
-    valued = ((pin, pin.rule(spec)) for pin in rows if platform in pin.platforms)
+    let_go = {name for item in INFLUENCES if item.name in spec.determinism.unpin for name in item.pins}
+    valued = ((pin, pin.rule(spec)) for pin in rows if platform in pin.platforms and pin.name not in let_go)
     return [(pin, value) for pin, value in valued if value is not None]
 
 
@@ -42,13 +46,37 @@ def environment(spec: Spec, platform: Platform) -> dict[str, str]:
     return dict(sorted(variables.items()))
 
 
+def problems(spec: Spec) -> list[Problem]:
+    """Everything in a valid spec that the tables of this package refuse, each at its place."""
+    found = [item for platform in spec.kernel.platforms for item in unmet(spec, platform)]
+    return [*_unpinnable(spec), *dict.fromkeys(found)]
+
+
+def _unpinnable(spec: Spec) -> list[Problem]:
+    numeric = {pin.name for pin in NUMERIC}
+    names = [item.name for item in INFLUENCES if numeric & set(item.pins)]
+    found = []
+    for index, name in enumerate(spec.determinism.unpin):
+        loc = ("determinism", "unpin", index)
+        if spec.determinism.profile != "pinned":
+            found.append(Problem(loc, "nothing is pinned under this profile", "leave unpin out"))
+        elif name not in names:
+            near = get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`kbuild influences` lists them"
+            found.append(Problem(loc, f"{name!r} is no influence that the profile pins", hint))
+    return found
+
+
 def unmet(spec: Spec, platform: Platform) -> list[Problem]:
     """What the spec forbids and its flags do not rule out, each at its place in the spec."""
     chosen = xla_flags(spec, platform)
     found: list[Problem] = []
     for index, name in enumerate(spec.hardware.forbid):
         loc = ("hardware", "forbid", index)
-        for flag, value in GUARANTEES[name].items():
+        if name in UNAVOIDABLE:
+            hint = f"take {name!r} out: results are the same on every host of a platform all the same"
+            found.append(Problem(loc, f"{name!r} cannot be ruled out: {UNAVOIDABLE[name]}", hint))
+        for flag, value in GUARANTEES.get(name, {}).items():
             if chosen.get(flag) != value:
                 is_now = f"{flag} is {chosen[flag]}" if flag in chosen else f"{flag} is not set"
                 hint = (

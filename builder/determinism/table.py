@@ -118,8 +118,9 @@ NUMERIC: Final[tuple[Pin, ...]] = (
     Pin("PJRT_NPROC", "variable", _threads, "the same, where PJRT asks first", _MEASURED),
     Pin("OMP_NUM_THREADS", "variable", _threads, "sums in OpenMP loops are split by it", "OpenMP 5.2, section 21.1"),
     Pin(
-        "OPENBLAS_NUM_THREADS", "variable", _threads,
-        "SciPy's OpenBLAS serves XLA's linear algebra and blocks by thread", "OpenBLAS: runtime variables",
+        "OPENBLAS_NUM_THREADS", "variable", _always("1"),
+        "SciPy's OpenBLAS serves XLA's linear algebra and blocks by thread, of which it makes no more than there are"
+        " cores: with 2, eigh on one core had other bits", _MEASURED,
     ),
     Pin(
         "OPENBLAS_CORETYPE", "variable",
@@ -133,9 +134,14 @@ NUMERIC: Final[tuple[Pin, ...]] = (
         "OpenBLAS: dynamic_arm64.c", platforms=ARM64,
     ),
     Pin(
+        "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL", "variable", _always("0"),
+        "products and convolutions that fall to Eigen stay there: oneDNN goes by instruction set and cache sizes"
+        " (a convolution on EPYC-Rome against Haswell, both capped at AVX2)", _MEASURED,
+    ),
+    Pin(
         "ONEDNN_MAX_CPU_ISA", "variable",
         _by_level({"x86-64-v2": "SSE41", "x86-64-v3": "AVX2", "x86-64-v4": "AVX512_CORE"}),
-        "matrix products that fall to Eigen call oneDNN, which has other bits per instruction set", _MEASURED,
+        "whatever else may reach oneDNN: it has other bits per instruction set", _MEASURED,
         platforms=AMD64,
     ),
     Pin(
@@ -201,8 +207,8 @@ NUMERIC: Final[tuple[Pin, ...]] = (
     ),
     Pin(
         "xla_cpu_ftz", "xla", _always("false"),
-        "x86 finds a number tiny after rounding and Arm before, so flushing to zero parts them",
-        "IEEE 754-2019, section 7.5",
+        "no code is made on the assumption that subnormal numbers are flushed (XLA's threads flush them all the same)",
+        _MEASURED,
     ),
     Pin(
         "xla_cpu_enable_fast_math", "xla", _always("false"),
@@ -216,11 +222,16 @@ NUMERIC: Final[tuple[Pin, ...]] = (
 
 GUARANTEES: Final[Mapping[str, Mapping[str, str]]] = {
     "rsqrt-approximation": {"xla_cpu_enable_platform_dependent_math": "false"},
-    "flush-to-zero": {"xla_cpu_ftz": "false", "xla_cpu_enable_fast_math": "false"},
     "fast-math": {"xla_cpu_enable_fast_math": "false", "xla_cpu_enable_fast_min_max": "false"},
     "tf32": {},
 }
 """What `hardware.forbid` may name, and the XLA flags that rule it out. A CPU has no TF32 to begin with."""
 
-STRICT_COMPILER: Final = frozenset({"flush-to-zero", "fast-math"})
-"""What fast-math flags of the compiler let in: the second by itself, the first through GCC's start-up code."""
+UNAVOIDABLE: Final[Mapping[str, str]] = {
+    "flush-to-zero": "XLA flushes subnormal numbers on every CPU thread of its own, whatever its flags say",
+}
+"""What `hardware.forbid` may name and nothing rules out, with the reason. (Inside of a call MXCSR is 0x9fe2, which has
+FTZ and DAZ set, with jaxlib 0.10.2 and `xla_cpu_ftz=false`.)"""
+
+STRICT_COMPILER: Final = frozenset({"fast-math"})
+"""What fast-math flags of the compiler let in."""

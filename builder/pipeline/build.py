@@ -10,6 +10,8 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
+from builder.determinism.check import checked
+from builder.determinism.held import overrides
 from builder.errors import EnvironmentFault, LockError, NotReproducible
 from builder.layers import codec
 from builder.layers.entry import Layer
@@ -34,7 +36,6 @@ from builder.plan.model import LayerPlan, Plan
 from builder.plan.sources import snapshot as read_sources
 from builder.platforms import host_platform
 from builder.progress import Progress
-from builder.spec.load import load
 from builder.spec.model import Spec
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
@@ -108,7 +109,8 @@ def build(
 def _snapshot(
     spec_path: Path, lock_path: Path, *, machine: Machine, store: Store, progress: Progress, locked: bool
 ) -> Snapshot:
-    spec = load(spec_path)
+    spec = checked(spec_path)
+    _say_what_it_costs(spec, progress)
     sources = read_sources(spec, spec_path, store)
     lock = _lock(spec, spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
     known = {item.sha256 for item in sources.local}
@@ -120,6 +122,13 @@ def _snapshot(
                 hint="restore the file, or run `kbuild lock` to take the new one",
             )
     return Snapshot(spec, lock, lock_path, sources, runtime_files(store), documents(spec, store))
+
+
+def _say_what_it_costs(spec: Spec, progress: Progress) -> None:
+    """Warn of every pin of the profile that the spec does without."""
+    costs = (item.cost() for platform in spec.kernel.platforms for item in overrides(spec, platform))
+    for cost in dict.fromkeys(costs):
+        progress.warn(cost)
 
 
 def _lock(

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from builder.backends.action import Action, Backend
+from builder.determinism.check import checked
 from builder.errors import NotReproducible, UsageError
 from builder.layers.packages import PackageReader
 from builder.lock import file
@@ -27,7 +28,6 @@ from builder.progress import Progress
 from builder.render.gather import Materials, gather
 from builder.render.image import Rendering
 from builder.render.steps import Compiled
-from builder.spec.load import load as load_spec
 from builder.spec.model import Spec
 from builder.store.blobs import Store
 
@@ -63,7 +63,7 @@ def rendering(
     report = build(
         spec_path, lock_path, machine=machine, store=store, backend=backend, progress=progress, locked=locked
     )
-    spec, lock = load_spec(spec_path), file.read(lock_path)
+    spec, lock = checked(spec_path), file.read(lock_path)
     plan = make(spec, lock, snapshot(spec, spec_path, store), runtime_files(store), documents(spec, store))
     chosen = platform or _natural(spec)
     image = next((item for item in plan.platforms if item.platform == chosen), None)

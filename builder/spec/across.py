@@ -22,6 +22,7 @@ UNIQUE: Final[tuple[tuple[str, str], ...]] = (
     ("python", "requirements"),
     ("python", "exclude"),
     ("hardware", "forbid"),
+    ("determinism", "unpin"),
 )
 """Arrays in which a value stands once; the arrays of native tables are too."""
 

@@ -217,6 +217,8 @@ class DeterminismTable(_Table):
     profile: Literal["pinned", "none"] = "pinned"
     """`pinned`: one instruction set, thread count and set of library code paths on every host. `none`: closed world
     only; results may differ between hosts."""
+    unpin: Annotated[tuple[Name, ...], _UNIQUE] = ()
+    """Influences, by their names in `kbuild influences`, whose pins the image does without."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     """Threads of every pool, whatever the host's cores. Sums may depend on it, so it is part of the identity."""
     seed: Annotated[int, Field(ge=0, le=EXACT)] = 0

@@ -19,7 +19,7 @@ LONGEST = 1 << 20
 
 ACTING = (
     "BLIS_", "DNNL_", "GLIBC_TUNABLES", "GOMP_", "GOTO_", "JAX_", "KMP_", "LD_", "MALLOC_", "MKL_", "NPROC", "NPY_",
-    "OMP_", "ONEDNN_", "OPENBLAS_", "PJRT_", "PYTHON", "TF_", "XLA_",
+    "OMP_", "ONEDNN_", "OPENBLAS_", "PJRT_", "PYTHON", "TENSORFLOW_", "TF_", "XLA_",
 )  # fmt: skip
 """How variables begin that the loader, Python or a library that computes would act on. Any that the file does not hold
 has leaked in from outside."""
