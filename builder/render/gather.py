@@ -76,9 +76,11 @@ def gather(
     def program(tool: str, paths: Collection[str]) -> Program:
         return _program(tools[tool], names[tools[tool].sha256], paths, packages, store)
 
-    scribe = Scribe(member_hashes(store, used, names), outputs(compiled, store))
+    held = packages.read([item for item in used if item.kind == "deb"])  # so that each is decompressed once
+    scribe = Scribe(member_hashes(store, packages, used, names), outputs(compiled, store))
     debs = (*materials.interpreter, *materials.toolchain)
     made = roots(compiled, debs, scribe, packages, allow_scripts=materials.allow_scripts)
+    del held
     layers: list[Tree] = []
     contents: list[list[Item]] = []
     for number, layer in enumerate(manifest.image.layers, 1):

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO
 
-from builder.layers.deb import read_deb
+from builder.layers.packages import PackageReader
 from builder.layers.zip import Archive
 from builder.machine import usable_cores
 from builder.store.artifact import Artifact
@@ -40,11 +40,14 @@ def is_archive(artifact: Artifact) -> bool:
     return artifact.kind in ("deb", "wheel") or artifact.member is not None
 
 
-def member_hashes(store: Store, artifacts: Sequence[Artifact], names: Mapping[str, str]) -> dict[str, list[str]]:
+def member_hashes(
+    store: Store, packages: PackageReader, artifacts: Sequence[Artifact], names: Mapping[str, str]
+) -> dict[str, list[str]]:
     """Index what artifacts hold.
 
     Args:
         store: has the artifacts.
+        packages: reads the debs; whoever holds them saves them from being decompressed again.
         artifacts: to be indexed.
         names: of each, from `input_names`.
 
@@ -57,7 +60,7 @@ def member_hashes(store: Store, artifacts: Sequence[Artifact], names: Mapping[st
     unique = list({item.sha256: item for item in artifacts}.values())
     found: dict[str, list[str]] = {}
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="origins") as pool:
-        for item, members in zip(unique, pool.map(partial(_members, store), unique), strict=True):
+        for item, members in zip(unique, pool.map(partial(_members, store, packages), unique), strict=True):
             name = names[item.sha256]
             found.setdefault(item.sha256, []).append(f"{INPUTS}/{name}")
             for sha256, path in members:
@@ -79,12 +82,11 @@ def _common_end(origin: str, path: str) -> int:
     return count
 
 
-def _members(store: Store, item: Artifact) -> list[tuple[str, str]]:
-    path = store.verified(item.sha256, item.size)
+def _members(store: Store, packages: PackageReader, item: Artifact) -> list[tuple[str, str]]:
     if item.kind == "deb":
-        return [
-            (content_hash(entry.source()), entry.path) for entry in read_deb(path, item).entries if entry.source
-        ]  # fmt: skip
+        entries = packages.read([item])[0].entries
+        return [(content_hash(entry.source()), entry.path) for entry in entries if entry.source]
+    path = store.verified(item.sha256, item.size)
     if is_archive(item):
         return list(_zipped(Archive(path, item.name)))
     return []

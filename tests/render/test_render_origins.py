@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import IntegrityError
+from builder.layers.packages import PackageReader
 from builder.render.gather import _inputs, _unpacked
 from builder.render.image import Program
 from builder.render.origins import best, input_names, is_archive, member_hashes
@@ -45,7 +46,7 @@ def test_members_of_every_kind(tmp_path: Path) -> None:
     for data in (plain, archive):
         store.add(data)
     assert [is_archive(item) for item in items] == [False, True]
-    found = member_hashes(store, [*items, *items], input_names(items))
+    found = member_hashes(store, PackageReader(store, 1), [*items, *items], input_names(items))
     assert found == {
         sha(plain): ["inputs/plain.bin"],
         sha(archive): ["inputs/pkg.whl"],
@@ -69,8 +70,9 @@ def test_an_artifact_that_is_not_the_locked_one(tmp_path: Path) -> None:
     path = store.blob_path(item.sha256)
     path.chmod(0o644)
     path.write_bytes(b"wrong")
+    again = Store(tmp_path)
     with pytest.raises(IntegrityError, match="corrupt"):
-        member_hashes(Store(tmp_path), [item], input_names([item]))
+        member_hashes(again, PackageReader(again, 1), [item], input_names([item]))
 
 
 @pytest.mark.parametrize(
