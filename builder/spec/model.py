@@ -211,13 +211,17 @@ class XlaTable(_Table):
     """On top of the profile's; a flag that the profile pins may be overridden."""
 
 
+def _empty(values: tuple[Name, ...]) -> bool:
+    return not values
+
+
 class DeterminismTable(_Table):
     """What is held fixed so that bits are the same on every host."""
 
     profile: Literal["pinned", "none"] = "pinned"
     """`pinned`: one instruction set, thread count and set of library code paths on every host. `none`: closed world
     only; results may differ between hosts."""
-    unpin: Annotated[tuple[Name, ...], _UNIQUE] = ()
+    unpin: Annotated[tuple[Name, ...], _UNIQUE, Field(exclude_if=_empty)] = ()
     """Influences, by their names in `kbuild influences`, whose pins the image does without."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     """Threads of every pool, whatever the host's cores. Sums may depend on it, so it is part of the identity."""

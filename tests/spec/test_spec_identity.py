@@ -127,3 +127,15 @@ def test_no_spelling_moves_it(respell):
 
 MINIMAL_IDENTITY = "sha256:988bdfb0483c090350aa15958f876a7804442f52eecaa40fcf035c5f9a8756f8"
 FULL_IDENTITY = "sha256:b4436bddd76152e2db510d8602dd59a7dd611d3f5193f2c2549df8e077e83645"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[determinism]\nunpin = ["threads"]\n',
+        '[hardware]\nfeatures.amd64 = ["avx512f"]\n',
+        '[hardware]\nwithout.arm64 = ["sve"]\n',
+    ],
+)
+def test_what_is_left_out_while_empty_moves_it_once_it_is_there(text):
+    assert identity(loads(MINIMAL + text, "more")) != MINIMAL_IDENTITY
