@@ -13,8 +13,8 @@ MODELS: Final[Mapping[Platform, Sequence[str]]] = {
     "linux/amd64": ("Haswell", "Skylake-Client", "EPYC-Rome", "EPYC-Milan"),
     "linux/arm64": ("cortex-a72", "neoverse-n1", "max"),
 }
-"""QEMU's CPU models. Those of x86-64 are of two vendors and four generations, with AVX2 and FMA and no more; of those of
-Arm only `max` has SVE."""
+"""QEMU's CPU models. Those of x86-64 are of two vendors and four generations, with AVX2 and FMA and no more; of
+those of Arm only `max` has SVE."""
 
 _SHIFT: Final = 7919
 """Bytes; odd, and so large that a copy comes out of malloc's own heap."""

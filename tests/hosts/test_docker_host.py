@@ -51,9 +51,9 @@ def client() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(autouse=True)
 def nothing_stays(request: pytest.FixtureRequest) -> Iterator[None]:
+    client = request.getfixturevalue("client") if request.node.get_closest_marker("docker") else None
     yield
-    if request.node.get_closest_marker("docker"):
-        client = request.getfixturevalue("client")
+    if client is not None:
         assert not client.containers.list(all=True, filters={"label": LABEL})
         assert not client.volumes.list(filters={"label": LABEL})
 
