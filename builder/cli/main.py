@@ -26,7 +26,7 @@ VERBS = {
     "verify": "run an image on many hosts and compare every bit",
     "diff": "compare two runs' outputs bit by bit",
     "export": "write an image as an OCI layout or a Docker archive",
-    "render": "write an image as a directory that docker or nix builds without kbuild",
+    "render": "write a directory that docker or nix builds without kbuild",
     "inspect": "show what an image is made of",
     "influences": "show every factor that can move a bit, and how a kernel holds it",
     "doctor": "say what this machine lacks, for kbuild or for a kernel",
