@@ -16,6 +16,7 @@ from builder.backends import docker_classic as classic
 from builder.backends.action import OUTPUT, Action
 from builder.backends.docker_context import context, dockerfile, inputs
 from builder.backends.docker_engine import Engine, connected
+from builder.backends.docker_outcome import LARGEST
 from builder.backends.docker_root import root_image, root_tar
 from builder.backends.outputs import failure, keep, once, root_debs
 from builder.backends.roots import emulator, root_key
@@ -115,6 +116,7 @@ def output_entries(action: Action, tar: Spool) -> Iterator[Entry]:
         IntegrityError: the tar is malformed or holds what no tar of a folder of files would.
     """
     found = read_deb_tar(tar, action.name)
+    left = LARGEST
     files = {entry.path: entry for entry in found if entry.kind is Kind.FILE}
     below = f"{OUTPUT.removeprefix('/')}/"
     for entry in found:
@@ -123,4 +125,7 @@ def output_entries(action: Action, tar: Spool) -> Iterator[Entry]:
         if not entry.path.startswith(below):
             raise IntegrityError(f"the engine's tar of {OUTPUT} holds {entry.path!r}", where=action.name)
         content = files[entry.target] if entry.kind is Kind.HARDLINK else entry
+        left -= content.size
+        if left < 0:
+            raise IntegrityError(f"the files of {OUTPUT} have more than {LARGEST} bytes", where=action.name)
         yield replace(content, path=entry.path.removeprefix(below))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,7 +129,10 @@ def _remove(engine: Engine, built: _Built, keep: str) -> None:
 
 
 def sweep(engine: Engine) -> None:
-    """Remove what builds left that were killed: containers and untagged images with our label, a day old."""
-    with engine.speaking("remove what killed builds left") as client:
+    """Remove what builds left that were killed: containers and untagged images with our label, a day old.
+
+    An engine that does not allow it, or is pruning already, is left as it is.
+    """
+    with engine.speaking("remove what killed builds left") as client, suppress(docker.errors.APIError):
         client.prune_containers(filters={"label": [LABEL], "until": _LEFT_OVER})
         client.prune_images(filters={"label": [LABEL], "until": _LEFT_OVER, "dangling": True})

@@ -9,7 +9,7 @@ from builder.errors import IntegrityError
 from builder.layers.spool import Spool
 
 LARGEST = 4 << 30
-"""Bytes of the tar that an action's output may come back as."""
+"""Bytes of the tar that an action's output may come back as, and of the files in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import docker
 import pytest
 from small_roots import EPOCH, backend_of, shell_action, tool_artifact
 
-from builder.backends.action import InputFile
+from builder.backends.action import Action, InputFile
 from builder.backends.docker import DockerBackend
 from builder.backends.docker_context import LABEL
 from builder.backends.docker_root import RECORDS as ROOTS
@@ -57,13 +57,27 @@ def client() -> Iterator[docker.DockerClient]:
     client.close()
 
 
-def ours(client: docker.DockerClient, *, tagged: bool) -> set[str]:
-    found = client.images.list(all=True, filters={"label": LABEL})
-    return {image.id for image in found if bool(image.tags) == tagged}
+def roots(client: docker.DockerClient) -> set[str]:
+    return {image.id for image in client.images.list(filters={"label": LABEL}) if image.tags}
 
 
-def containers(client: docker.DockerClient) -> set[str]:
-    return {item.id for item in client.containers.list(all=True, filters={"label": LABEL})}
+def remains(client: docker.DockerClient, action: Action) -> list[str]:
+    """Images and containers of one action, which others may build beside us: by its key, and by its environment."""
+    images = client.images.list(all=True, filters={"label": LABEL})
+    found = [image.id for image in images if image.labels.get(f"{LABEL}.action") == action.key()]
+    mark = f"MARK={dict(action.env)['MARK']}"
+    found += [image.id for image in images if mark in (image.attrs["Config"]["Env"] or [])]
+    for item in client.api.containers(all=True, filters={"label": LABEL}):
+        try:
+            if mark in client.api.inspect_container(item["Id"])["Config"]["Env"]:
+                found.append(item["Id"])
+        except docker.errors.NotFound:
+            continue
+    return found
+
+
+def marked(shell: Artifact, script: str, *inputs: InputFile, **env: str) -> Action:
+    return shell_action(shell, script, inputs=inputs, env={"PATH": "/usr/bin", "MARK": os.urandom(8).hex(), **env})
 
 
 def output(store: Store, sha256: str) -> dict[str, tuple[int, bytes | None]]:
@@ -88,12 +102,11 @@ def everything(store: Store, shell: Artifact):
         InputFile("/in/deep/er/tool", store.add(b"#!/usr/bin/sh\necho ran > /out/ran\n"), executable=True),
         InputFile("/src/x", store.add(b"source")),
     ]
-    return shell_action(shell, EVERYTHING, inputs=inputs, env={"A": 'b "c" $HOME \\d', "PATH": "/usr/bin"})
+    return marked(shell, EVERYTHING, *inputs, A='b "c" $HOME \\d')
 
 
 @pytest.mark.sandbox
 def test_the_output_is_the_embedded_backends_and_nothing_is_left(store, shell, backend, client):
-    before = ours(client, tagged=False), containers(client)
     action = everything(store, shell)
     sha256 = backend.run(action, Silent())
     assert output(store, sha256) == {
@@ -108,7 +121,7 @@ def test_the_output_is_the_embedded_backends_and_nothing_is_left(store, shell, b
         "ran": (0o644, b"ran\n"),
     }
     assert backend_of(store, [shell]).run(action, Silent()) == sha256
-    assert (ours(client, tagged=False), containers(client)) == before
+    assert not remains(client, action)
 
 
 def test_no_output_is_an_output(store, shell, backend):
@@ -131,16 +144,16 @@ def test_there_is_no_network(store, shell, backend, client):
 
 
 def test_a_failed_command_says_why(store, shell, backend, client):
-    before = ours(client, tagged=False), containers(client)
     script = "i=0; while [ $i -lt 99 ]; do echo noise $i; i=$((i+1)); done; echo 'no such thing' >&2; exit 3"
+    action = marked(shell, script)
     with pytest.raises(KernelError) as caught:
-        backend.run(shell_action(shell, script), Silent())
+        backend.run(action, Silent())
     assert caught.value.where == "demo"
     assert "/usr/bin/sh ended with status 3:" in caught.value.message
     assert caught.value.message.splitlines()[-1].strip() == "no such thing"
     assert "noise 0\n" not in caught.value.message
     assert "\x1b" not in caught.value.message
-    assert (ours(client, tagged=False), containers(client)) == before
+    assert not remains(client, action)
 
 
 def test_a_link_is_no_output(shell, backend):
@@ -288,42 +301,47 @@ def test_a_killed_build_takes_its_container_with_it(tmp_path, store, by):
     wait_for(lambda: not running(mark), "the container outlived kbuild", 20)
 
 
-def test_a_killed_container_is_said_and_recovered_from(store, client):
+def test_a_killed_container_is_said_and_recovered_from(store):
     mark = f"mark-{os.getpid()}-container"
     script = f"echo {mark} > /out/x; sleep 2; echo done >> /out/x"
     victim = started(store.root, script)
     wait_for(lambda: running(mark), "the command has begun")
-    before = ours(client, tagged=False)
     os.kill(running(mark)[0], signal.SIGKILL)
     _, said = victim.communicate(timeout=60)
     assert victim.returncode != 0
     assert "EnvironmentFault" in said
     assert "its container was killed before it was done" in said
-    assert not ours(client, tagged=False) - before
     again = started(store.root, script)
     sha256, _ = again.communicate(timeout=60)
     assert output(store, sha256.strip()) == {"x": (0o644, f"{mark}\ndone\n".encode())}
 
 
 def test_what_killed_builds_leave_is_swept_a_day_later(backend, client, monkeypatch):
-    """The engine's clock cannot be moved, so the day is made shorter."""
+    """The engine's clock cannot be moved, so the day is made shorter; under a label of our own: others build too."""
     from builder.backends import docker_classic
 
-    text = f'FROM scratch\nLABEL {LABEL}="action"\nLABEL left=1\n'
+    label = f"{LABEL}.test{os.getpid()}"
+    monkeypatch.setattr(docker_classic, "LABEL", label)
+    text = f'FROM scratch\nLABEL {label}="action"\nLABEL left=1\n'
     image = subprocess.run(
         ["docker", "build", "-q", "-"], input=text, check=True, capture_output=True, text=True,
         env={**os.environ, "DOCKER_BUILDKIT": "0"},
     ).stdout.strip()  # fmt: skip
-    container = client.api.create_container(image, command=["-"], labels={LABEL: "output"})["Id"]
+    container = client.api.create_container(image, command=["-"], labels={label: "output"})["Id"]
+
+    def there() -> tuple[bool, bool]:
+        images = client.images.list(all=True, filters={"label": label})
+        containers = client.containers.list(all=True, filters={"label": label})
+        return image in {item.id for item in images}, container in {item.id for item in containers}
+
     backend.check()
-    assert container in containers(client), "a build of today may still need it"
+    assert there() == (True, True), "a build of today may still need it"
     monkeypatch.setattr(docker_classic, "_LEFT_OVER", "1s")
     time.sleep(2.1)
-    roots = ours(client, tagged=True)
+    before = roots(client)
     backend.check()
-    assert container not in containers(client)
-    assert image not in ours(client, tagged=False)
-    assert ours(client, tagged=True) == roots
+    assert there() == (False, False)
+    assert before <= roots(client)
 
 
 def test_nobodys_registry_passwords_are_sent(store, shell, tmp_path, monkeypatch, free_port):

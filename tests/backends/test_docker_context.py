@@ -58,7 +58,7 @@ ENV HOME="/" \\
 RUN ["/usr/bin/g++-14", "-O2", "-DNAME=\\"a b\\"", "$HOME", "/in/src/fold.cc"]
 
 FROM scratch AS final
-LABEL org.kbuild.backend="action"
+LABEL org.kbuild.backend="action" org.kbuild.backend.action="{ACTION.key()}"
 COPY --from=compile ["/out/", "/out/"]
 """
 
@@ -203,6 +203,16 @@ def test_files_folders_and_second_names_come_out() -> None:
         "a": Kind.FILE, "d": Kind.DIRECTORY, "d/b": Kind.FILE,
     }  # fmt: skip
     assert found["d/b"].source().read() == b"1"
+
+
+def test_many_names_do_not_make_a_small_tar_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    from builder.backends import docker as module
+
+    monkeypatch.setattr(module, "LARGEST", 10_000)
+    names = [(f"out/{number}", tarfile.LNKTYPE, "out/a") for number in range(10)]
+    data = tar_bytes(OUT, ("out/a", tarfile.REGTYPE, bytes(1000)), *names)
+    with pytest.raises(IntegrityError, match="more than"):
+        list(output_entries(ACTION, spool(data)))
 
 
 @pytest.mark.parametrize(
