@@ -8,6 +8,7 @@ the sandbox's own, so no privilege is needed outside; root gets the same sandbox
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,8 @@ EMULATOR = "/.kbuild/emulator"
 OWN = frozenset({".kbuild", "dev", "proc", "sys", "tmp"})
 """Names directly below / that the sandbox provides itself, whatever the root has there."""
 
-_COMPILERS = ("g++", "gcc")
+_GCC = re.compile(r"([a-z0-9_]+-linux-gnu-)?(gcc|g\+\+)(-[0-9]+)?")
+"""What GCC's drivers are called, native and cross."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def emulated(argv: Sequence[str], emulator: Emulator) -> list[str]:
     starts them under a wrapper on request.
     """
     line = [EMULATOR, *(("-cpu", emulator.cpu) if emulator.cpu else ())]
-    if PurePosixPath(argv[0]).name.startswith(_COMPILERS):
+    if _GCC.fullmatch(PurePosixPath(argv[0]).name):
         return [*line, argv[0], "-wrapper", ",".join(line), *argv[1:]]
     return [*line, *argv]
 

@@ -221,7 +221,8 @@ class TestReal:
             assert trace not in data
         library = load(data, tmp_path)
         assert library.scale(21.0) == 42.0
-        assert library.where() in (b"./native/scale.c", b"./native/scale.cc Tue Nov 14 22:13:20 2023")
+        where = library.where().removeprefix(b"./")
+        assert where in (b"native/scale.c", b"native/scale.cc Tue Nov 14 22:13:20 2023")
 
     @EACH
     def test_the_same_bytes_at_another_place_time_and_core_count(
@@ -283,7 +284,7 @@ class TestReal:
         assert "native/scale.c:1:22: error: " in caught.value.message
         assert "'missing'" in caught.value.message
 
-    @EACH
+    @pytest.mark.parametrize("name", ["gcc", "clang"])
     def test_a_missing_header_is_not_found_on_this_machine(self, benches: Callable[..., Bench], name: str) -> None:
         bench = benches(name)
         source = b"#include <zlib.h>\n#include <Python.h>\n"

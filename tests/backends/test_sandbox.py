@@ -50,6 +50,9 @@ def test_gcc_is_told_to_emulate_what_it_starts():
     ]  # fmt: skip
     line = emulated(["/usr/bin/gcc-14"], Emulator(Path("/q"), "max"))
     assert line[-2:] == ["-wrapper", f"{EMULATOR},-cpu,max"]
+    cross = emulated(["/usr/bin/aarch64-linux-gnu-g++-14"], Emulator(Path("/q")))
+    assert cross[-2:] == ["-wrapper", EMULATOR]
+    assert "-wrapper" not in emulated(["/usr/bin/gcc-ar-14"], Emulator(Path("/q")))
 
 
 @pytest.mark.parametrize("target", ["/usr/share/x", "/proc/x", "/etc", "/.kbuild/x", "/tmp/x"])
