@@ -31,7 +31,12 @@ DRAWS: Final = frozenset(
     {"random_bits", "random_seed", "random_split", "random_fold_in", "threefry2x32", "rng_uniform", "random_gamma",
      "rng_bit_generator"}
 )  # fmt: skip
-ESTIMATES: Final = frozenset({"rsqrt"})
+ESTIMATES: Final = frozenset({"rsqrt", "sqrt"})
+"""XLA makes x / sqrt(y) into x * rsqrt(y) where it compiles the two together."""
+
+FUSED: Final = frozenset({"fma-contraction", "rsqrt-approximation"})
+"""What acts on several operations that are compiled as one."""
+
 FOREIGN: Final = frozenset({"ffi_call", "pure_callback", "io_callback", "custom_call"})
 
 
@@ -63,7 +68,7 @@ TABLE: Final[tuple[Row, ...]] = (
         frozenset({"features", "cpu"}), "OpenBLAS, by way of SciPy, picks kernels by CPU and splits work by thread",
     ),
     Row(
-        "rsqrt-approximation", ESTIMATES, frozenset({"xla_cpu_enable_platform_dependent_math"}),
+        "rsqrt-approximation", ESTIMATES, frozenset({"xla_cpu_enable_platform_dependent_math", "xla_cpu_max_isa"}),
         frozenset({"features", "cpu"}), "the CPU's own estimate is refined, and estimates differ between makers",
     ),
     Row(
@@ -144,7 +149,7 @@ def suspects(
         seen = tuple(sorted(knobs & row.knobs)) + tuple(sorted(facts & row.facts))
         # What the values show is stronger than a variable that differs, and that than a fact about the machine.
         weight = (8 if flushed else 0) + (4 if knobs & row.knobs else 0) + (1 if facts & row.facts else 0)
-        weight += 2 if fused and row.influence == "fma-contraction" else 0
+        weight += 2 if fused and row.influence in FUSED else 0
         found.append((weight, Suspect(row.influence, row.why, seen)))
     return tuple(suspect for _, suspect in sorted(found, key=lambda item: -item[0]))
 

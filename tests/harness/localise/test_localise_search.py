@@ -157,6 +157,10 @@ def test_a_variable_that_differs_comes_first():
     assert (found[0].influence, found[0].seen) == ("vector-width", ("xla_cpu_prefer_vector_width",))
 
 
+def test_a_quotient_by_a_root_is_an_estimate_where_it_is_fused():
+    assert names(suspects(["sqrt", "div"], (), ({}, {}), fused=True))[0] == "rsqrt-approximation"
+
+
 def test_a_fact_that_differs_comes_before_none():
     assert names(suspects(["reduce_sum"], (), receipts({}, {}, cores=1)))[0] == "threads"
     assert names(suspects(["reduce_sum"], (), receipts({}, {}, features=["fma"])))[0] == "vector-width"
