@@ -28,7 +28,7 @@ VERBS = {
     "export": "write an image as an OCI layout or a Docker archive",
     "render": "write a directory that docker or nix builds without kbuild",
     "inspect": "show what an image is made of",
-    "influences": "show every factor that can move a bit, and how a kernel holds it",
+    "influences": "every factor that can move a bit, and what holds it",
     "doctor": "say what this machine lacks, for kbuild or for a kernel",
     "store": "verify, clean or locate what kbuild keeps",
     "init": "start a new kernel: a working spec and model",

@@ -14,7 +14,7 @@ from builder.store.artifact import Artifact, Sha256
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
-FORMAT = 1
+FORMAT = 2
 """Version of everything between locked bytes and digest: tar, codec parameters, synthesised files, config. A kbuild
 that cannot reproduce the format that a lock names refuses it."""
 

@@ -73,7 +73,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(["st"], {"store"}), (["store", "v"], {"verify"}), (["lock", "--ch"], {"--check"}), (["i"], {"init", "inspect"})],
+    [(["st"], {"store"}), (["store", "v"], {"verify"}), (["lock", "--ch"], {"--check"}), (["ini"], {"init"})],
 )
 def test_bash_completes(tmp_path: Path, words: list[str], expected: set[str], here: Here) -> None:
     (tmp_path / "script").write_text(here("completions", "bash").stdout)

@@ -148,7 +148,7 @@ def test_locked_without_a_lock(run: Run, tmp_path: Path) -> None:
         ('sha256 = "', 'sha256 = "zz', 2),
         ('path = "pool/', 'path = "/pool/', 2),
         ('path = "pool/', 'path = "../pool/', 2),
-        ("format = 1", "format = 2", 2),
+        ("format = 2", "format = 3", 2),
         ("size = ", "size = -", 2),
         ("epoch = ", "epoch = 1 # ", 2),
         ("[[artifact]]", "[[artefact]]", 2),

@@ -80,7 +80,7 @@ INDEX = Index(
 def lock(artifacts: Sequence[Artifact], **fields) -> Lock:
     values = {
         "spec": f"sha256:{sha(9)}",
-        "format": 1,
+        "format": 2,
         "epoch": 1789199741,
         "codec": Codec(version="1.5.7", level=3),
         "index": (INDEX,),
@@ -116,7 +116,7 @@ SAMPLE_TEXT = f"""\
 
 version = 1
 spec = "sha256:{sha(9)}"
-format = 1
+format = 2
 epoch = 1789199741
 
 [codec]

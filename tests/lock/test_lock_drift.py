@@ -10,7 +10,7 @@ from lock_samples import AMD64, ARM64, INDEX, LOCKS, SAMPLE, deb, lock, sha, wei
 from builder.errors import EnvironmentFault, LockError
 from builder.layers import codec
 from builder.lock import drift, file
-from builder.lock.model import CODEC, Codec, Lock
+from builder.lock.model import CODEC, FORMAT, Codec, Lock
 from builder.spec.identity import identity
 from builder.spec.model import Spec
 from builder.store.artifact import Artifact, Member
@@ -142,8 +142,8 @@ def test_a_misfit_is_a_lock_error_that_says_what_to_run(tmp_path: Path) -> None:
 
 def test_format_and_codec_are_checked() -> None:
     drift.check_format(lock([], codec=CODEC))
-    with pytest.raises(LockError, match="format 2"):
-        drift.check_format(lock([], codec=CODEC, format=2))
+    with pytest.raises(LockError, match=f"format {FORMAT + 1}"):
+        drift.check_format(lock([], codec=CODEC, format=FORMAT + 1))
     with pytest.raises(EnvironmentFault, match=r"zstd 1\.5\.6 at level 3"):
         drift.check_format(lock([], codec=Codec(version="1.5.6", level=3)))
 

@@ -13,7 +13,8 @@ from lock_samples import LOCKS, SAMPLE, SAMPLE_TEXT, deb, lock
 
 from builder.errors import EnvironmentFault, LockError
 from builder.lock import file
-from builder.lock.model import Lock
+from builder.lock.file import VERSION
+from builder.lock.model import FORMAT, Lock
 
 
 def test_the_golden_text_is_written_and_read(tmp_path: Path) -> None:
@@ -135,11 +136,13 @@ def test_stanzas_out_of_order_and_twice_are_refused(tmp_path: Path) -> None:
         file.read(path)
 
 
-@pytest.mark.parametrize("key", ["version", "format"])
-def test_a_newer_lock_is_called_newer_even_with_fields_that_this_kbuild_does_not_know(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(("key", "known"), [("version", VERSION), ("format", FORMAT)])
+def test_a_newer_lock_is_called_newer_even_with_fields_that_this_kbuild_does_not_know(
+    tmp_path: Path, key: str, known: int
+) -> None:
     path = tmp_path / "spec.lock"
-    path.write_text(SAMPLE_TEXT.replace(f"{key} = 1\n", f"{key} = 2\nfuture = [1]\n"))
-    with pytest.raises(LockError, match=f"has {key} 2; this kbuild knows {key} 1") as caught:
+    path.write_text(SAMPLE_TEXT.replace(f"{key} = {known}\n", f"{key} = {known + 1}\nfuture = [1]\n"))
+    with pytest.raises(LockError, match=f"has {key} {known + 1}; this kbuild knows {key} {known}") as caught:
         file.read(path)
     assert "newer kbuild" in (caught.value.hint or "")
 

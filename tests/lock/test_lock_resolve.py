@@ -22,7 +22,7 @@ from builder.lock import resolve as module
 from builder.lock.debian.archive import Archive
 from builder.lock.debian.solver import resolve as solve
 from builder.lock.keep import Keeping
-from builder.lock.model import CODEC, Lock
+from builder.lock.model import CODEC, FORMAT, Lock
 from builder.lock.resolve import ALL, Upgrade, resolve
 from builder.machine import Machine, from_environment
 from builder.progress import Silent
@@ -161,7 +161,7 @@ def chosen(lock: Lock, role: str = "image", platform: str = "linux/amd64") -> di
 def test_a_whole_lock(world: World, tmp_path: Path) -> None:
     lock = world()
     assert lock.spec == identity(spec())
-    assert (lock.format, lock.codec, lock.image) == (1, CODEC, None)
+    assert (lock.format, lock.codec, lock.image) == (FORMAT, CODEC, None)
     assert [item.suite for item in lock.index] == ["trixie", "trixie-updates", "trixie-security"]
     assert datetime.fromtimestamp(lock.epoch, UTC) == datetime(2026, 9, 12, 7, 55, 41, tzinfo=UTC)
     for platform in ("linux/amd64", "linux/arm64"):

@@ -59,7 +59,7 @@ def lock() -> Lock:
     date = "2026-01-01T00:00:00Z"
     return Lock(
         spec=f"sha256:{0:064x}",
-        format=1,
+        format=2,
         epoch=EPOCH,
         codec=codec.CODEC,
         index=tuple(

@@ -24,7 +24,7 @@ from builder.oci.image import Image, PlatformImage, assemble
 from builder.pipeline import build as building
 from builder.pipeline import layers as layering
 from builder.pipeline.backend import embedded
-from builder.pipeline.fetching import _dates, bring
+from builder.pipeline.fetching import bring, dates
 from builder.pipeline.layers import Workshop
 from builder.pipeline.snapshot import Snapshot, documents, runtime_files
 from builder.plan.model import LayerKind, LayerPlan, Plan
@@ -130,10 +130,10 @@ def test_what_is_in_the_store_is_not_asked_for(store: Store, machine: Machine) -
 
 
 def test_the_snapshot_archive_is_asked_for_the_newest_index_of_each_registry() -> None:
-    dates = ["2026-09-12T07:55:41Z", "2026-11-21T02:10:46Z", "2025-01-01T00:00:00Z"]
-    indexes = [index("debian", date) for date in dates] + [index("debian-security", dates[0])]
+    moments = ["2026-09-12T07:55:41Z", "2026-11-21T02:10:46Z", "2025-01-01T00:00:00Z"]
+    indexes = [index("debian", date) for date in moments] + [index("debian-security", moments[0])]
     lock = locked(TEXT, DEB, index=tuple(indexes))
-    assert _dates(lock) == {"debian": dates[1], "debian-security": dates[0]}
+    assert dates(lock) == {"debian": moments[1], "debian-security": moments[0]}
 
 
 def test_the_runtime_is_every_module_of_it(store: Store) -> None:

@@ -80,7 +80,7 @@ def workshop(store: Store) -> Workshop:
 
 
 def plan(kind: LayerKind, name: str = "layer", **fields: object) -> LayerPlan:
-    values = {"platform": "linux/amd64", "epoch": EPOCH, "format": 1, "codec": codec.CODEC, "python": "3.13"}
+    values = {"platform": "linux/amd64", "epoch": EPOCH, "format": 2, "codec": codec.CODEC, "python": "3.13"}
     return LayerPlan(name=name, kind=kind, **values | fields)
 
 

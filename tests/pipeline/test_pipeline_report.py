@@ -45,6 +45,7 @@ def test_what_json_says() -> None:
         "name": "tiny",
         "digest": f"sha256:{4:064x}",
         "manifests": {"linux/amd64": f"sha256:{5:064x}"},
+        "builders": [],
         "layers": {
             "linux/amd64": [
                 {
