@@ -10,7 +10,8 @@ import pytest
 from benches import Bench
 from test_native import CPU, FLAGS, HEADER, PLAIN, SOURCE
 
-from builder.platforms import Platform, host_platform
+from builder.backends.action import InputFile
+from builder.platforms import NAMES, Platform, host_platform
 
 BOTH: tuple[Platform, ...] = ("linux/amd64", "linux/arm64")
 HERE = host_platform()
@@ -50,14 +51,28 @@ def test_the_other_platforms_gcc_crossing_gives_what_this_ones_own_gives(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", BOTH)
-def test_clang_gives_the_same_wherever_it_runs(benches: Callable[..., Bench], tmp_path: Path, target: Platform) -> None:
-    """Objects before they are linked: an emulator cannot start the linker, but Clang itself it can."""
+def test_clang_and_lld_give_the_same_wherever_they_run(
+    benches: Callable[..., Bench], tmp_path: Path, target: Platform
+) -> None:
+    """One after the other: an emulator cannot start what its program starts."""
     bench = benches("clang", *BOTH)
     found = []
     for host in BOTH:
-        action = bench.action(
-            bench.compiler(target, host), {"native/scale.cc": SOURCE, "native/scale.h": HEADER}, (CPU[target], *FLAGS)
+        compiler = bench.compiler(target, host)
+        sources = {"native/scale.cc": SOURCE, "native/scale.h": HEADER}
+        action = bench.action(compiler, sources, (CPU[target], *FLAGS))
+        argv = tuple("-c" if argument == "-shared" else argument for argument in action.argv)
+        made = bench.run(replace(action, argv=argv), tmp_path / "object")
+        library = f"/usr/lib/{NAMES[target].gnu}/libstdc++.so.6"
+        link = (
+            f"/usr/bin/ld.lld-{compiler.series}",
+            "-shared",
+            "--build-id=sha1",
+            "-o",
+            "/out/scale.so",
+            "/in/scale.o",
         )
-        argv = ["-c" if argument == "-shared" else argument for argument in action.argv]
-        found.append(bench.run(replace(action, argv=tuple(argv)), tmp_path / host))
+        inputs = (InputFile("/in/scale.o", bench.store.add(made)),)
+        linked = bench.run(replace(action, argv=(*link, library), inputs=inputs), tmp_path / "linked")
+        found.append((made, linked))
     assert found[0] == found[1]
