@@ -128,12 +128,10 @@ def check(part: Path, sha256: str) -> None:
 # Where files are
 
 
-def debian_urls(item: dict[str, Any], mirrors: dict[str, str | None], snapshots: dict[str, str]) -> list[str]:
-    """The mirror, and the permanent archive as of the lock's index and a day later (see docs/lock.md of kbuild)."""
+def debian_urls(item: dict[str, Any], mirrors: dict[str, list[str]], snapshots: dict[str, str]) -> list[str]:
+    """The mirrors, and the permanent archive as of the lock's index and a day later (see docs/lock.md of kbuild)."""
     registry, path = item["registry"], quote(item["path"], safe="/~:")
-    urls = []
-    if mirror := mirrors.get(registry):
-        urls.append(f"{base(mirror)}/{path}")
+    urls = [f"{base(mirror)}/{path}" for mirror in mirrors[registry]]
     if date := snapshots.get(registry):
         moment = datetime.strptime(date, "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007 - only its digits are used
         moments = (moment, moment + timedelta(days=1))
@@ -258,15 +256,17 @@ def bootstrap(wanted: dict[str, Any]) -> None:
 def main() -> int:
     """Fetch everything."""
     parser = argparse.ArgumentParser(description="Download the inputs of this directory, each held to its hash.")
+    env = os.environ
     for option, what in (
         ("--debian-mirror", "base URL of a Debian mirror"),
         ("--debian-security-mirror", "base URL of a mirror of Debian's security archive"),
-        ("--pypi-index", "base URL of a package index (PEP 503)"),
     ):
         variable = "KBUILD" + option[1:].upper().replace("-", "_")
-        parser.add_argument(
-            option, metavar="URL", default=os.environ.get(variable) or None, help=f"{what} ({variable})"
-        )
+        default = [env[variable]] if env.get(variable) else []
+        text = f"{what}; may be given several times ({variable})"
+        parser.add_argument(option, metavar="URL", action="extend", nargs=1, default=default, help=text)
+    text = "base URL of a package index, PEP 503 (KBUILD_PYPI_INDEX)"
+    parser.add_argument("--pypi-index", metavar="URL", default=env.get("KBUILD_PYPI_INDEX"), help=text)
     options = parser.parse_args()
     listing = json.loads((HERE / "inputs.json").read_text("utf-8"))
     (HERE / "inputs").mkdir(exist_ok=True)

@@ -18,8 +18,10 @@ import pytest
 from builder.layers.digest import TreeDigest
 from builder.layers.entry import Entry, Kind
 from builder.layers.order import ordered
+from builder.machine import from_environment
 from builder.render.flatten import flatten
 from builder.render.mtree import Item
+from builder.store.registries import debian_bases
 
 from .conftest import HOST, REPOSITORY, Built, Outcome, kbuild
 
@@ -308,18 +310,9 @@ def test_fetched_from_this_machines_registries(
     out = tmp_path / "out"
     done = kbuild("render", small.spec, "--to", out, "--format", "dockerfile", env={"KBUILD_STORE": str(small.store)})
     assert done.code == 0, done.stderr
-    mirrors = apt_mirrors()
-    fetched = subprocess.run(
-        [out / "fetch.py", "--debian-mirror", mirrors[0], "--debian-security-mirror", mirrors[-1]],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    machine = from_environment(os.environ)
+    options = [f"--debian-mirror={url}" for url in debian_bases("debian", machine, None)]
+    options += [f"--debian-security-mirror={url}" for url in debian_bases("debian-security", machine, None)]
+    fetched = subprocess.run([out / "fetch.py", *options], capture_output=True, text=True, check=False)
     assert fetched.returncode == 0, fetched.stderr
     assert docker_build(out, "kbuild-test/fetched").code == 0
-
-
-def apt_mirrors() -> tuple[str, str]:
-    from builder.machine import from_environment
-    from builder.store.registries import debian_bases
-
-    machine = from_environment(os.environ)
-    return debian_bases("debian", machine, None)[0], debian_bases("debian-security", machine, None)[0]
