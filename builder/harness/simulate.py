@@ -14,7 +14,7 @@ MODELS: Final[Mapping[Platform, Sequence[str]]] = {
     "linux/arm64": ("cortex-a72", "neoverse-n1", "max,sme=off"),
 }
 """QEMU's CPU models. Those of x86-64 are of two vendors and four generations, with AVX2 and FMA and no more; of the Arm
-ones only `max` has SVE. It goes without SME: measured with jaxlib 0.10.2, YNNPACK's matrix kernels for SME sum long rows
+ones only `max` has SVE, here without SME: measured with jaxlib 0.10.2, YNNPACK's matrix kernels for SME sum long rows
 in another order than those for NEON, whatever the flags, and no program can turn SME off."""
 
 _SHIFT: Final = 7919
