@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from builder.determinism.influence import Influence, Seen
-from builder.determinism.table import AMD64
+from builder.determinism.table import AMD64, ARM64
 
 _ENVIRONMENT: Final = "the variables are as the image states them, or the host is refused"
 _MODELS: Final = "CPU models under QEMU"
@@ -121,9 +121,17 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
         AMD64,
     ),
     Influence(
-        "cache-sizes", "sizes of the CPU's caches", "Eigen's convolutions over more than 1000 values each",
+        "cache-sizes", "sizes of the CPU's caches",
+        "Eigen's work: convolutions, and products with a transposed left side, over thousands of values each",
         (), "", "the sizes are in the receipt", _MODELS, Seen.MOVED,
-        "a 3x3 convolution of 512 channels, 48 KiB of L1 against 32; no setting holds it", _MEASURED,
+        "a 3x3 convolution of 512 channels, and 4 rows over 4096 values, with 48 KiB of L1 against 32; no setting holds"
+        " it", _MEASURED,
+    ),
+    Influence(
+        "sme", "Arm's matrix extension", "YNNPACK's products over long sums", (),
+        "the profile refuses a CPU that has it", "the CPU has none, under the profile", "Arm models under QEMU",
+        Seen.ELSEWHERE, "minilm on QEMU's `max` with SME and without: products over 1536 values",
+        "measured with jaxlib 0.10.2 on arm64", ARM64,
     ),
     Influence(
         "sys", "/sys, from which libraries read topology and caches", "YNNPACK's choice of kernels on Arm", (),

@@ -6,13 +6,17 @@ inside the image can see: its environment and its floating-point mode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from builder.hosts.offer import Offer
 from builder.platforms import NAMES, Platform
 from builder.spec import features
 from builder.spec.model import Spec, bytes_of
+
+UNPINNED: Final[Mapping[str, tuple[str, ...]]] = {"arm64": ("sme",)}
+"""Features that the profile `pinned` has no pin for, as docs/protocol.md, section 5, says."""
 
 _OTHER_CPU = "run it on a newer CPU, or declare a lower hardware.cpu and build again"
 
@@ -73,7 +77,8 @@ def _cpu(spec: Spec, offer: Offer) -> Iterator[Requirement]:
     for name in getattr(spec.hardware.features, offer.architecture):
         has = name in offer.features
         yield Requirement(f"CPU feature {name}", "it", _having(has), has, "run it on a CPU with it")
-    for name in getattr(spec.hardware.without, offer.architecture):
+    unpinned = UNPINNED.get(offer.architecture, ()) if spec.determinism.profile == "pinned" else ()
+    for name in dict.fromkeys((*getattr(spec.hardware.without, offer.architecture), *unpinned)):
         has = name in offer.features
         yield Requirement(f"CPU feature {name}", _having(False), _having(has), not has, "run it on a CPU without it")
 

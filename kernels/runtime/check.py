@@ -32,6 +32,10 @@ LEVELS = {
     "armv9-a": _A9,
 }
 
+UNPINNED = {"arm64": ("sme",)}
+"""Features that code chooses its way by and that no setting keeps it from: YNNPACK's SME kernels add in another order
+(minilm's products over 1536 values parted from every other Arm CPU's), and jaxlib 0.10 has no switch for them."""
+
 _OTHER_CPU = "run it on a newer CPU, or declare a lower hardware.cpu and build again"
 _ENVIRONMENT = "start the image with the environment that its own configuration sets"
 _MODE = "start the image from a process that leaves the floating-point mode alone"
@@ -97,6 +101,9 @@ def machine(declared: Declared, host: Host) -> list[Requirement]:
         )
         for name in declared.features.get(architecture, ())
     ]
+    unwanted = list(declared.without.get(architecture, ()))
+    if declared.profile == "pinned":
+        unwanted += [name for name in UNPINNED.get(architecture, ()) if name not in unwanted]
     found += [
         Requirement(
             f"CPU feature {name}",
@@ -105,7 +112,7 @@ def machine(declared: Declared, host: Host) -> list[Requirement]:
             name not in host.features,
             "run it on a CPU without it",
         )
-        for name in declared.without.get(architecture, ())
+        for name in unwanted
     ]
     return [
         *found,

@@ -178,3 +178,16 @@ def test_the_drivers_tool_may_say_anything(tmp_path, monkeypatch, script, expect
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(offer, "_PATIENCE", 0.5)
     assert offer._capabilities() == expected
+
+
+def test_the_profile_refuses_what_it_has_no_pin_for():
+    """Inside and outside alike; a spec without the profile, or that rules it out itself, gets one line at most."""
+    seen = frozenset(features.LEVELS["armv9-a"] | {"sme"})
+    for profile, without, expected in (("pinned", [], 1), ("pinned", ["sme"], 1), ("none", [], 0)):
+        spec = spec_of(without={"arm64": without})
+        spec = spec.model_copy(update={"determinism": spec.determinism.model_copy(update={"profile": profile})})
+        asked = declared.parse(spec.model_dump_json(by_alias=True).encode())
+        inside = host.Host("aarch64", seen, cores=2, memory=4 << 30, nearest=True, denormals=True)
+        theirs = [item.name for item in check.machine(asked, inside) if not item.met]
+        ours = [item.name for item in requirements(spec, Offer("arm64", seen, 4 << 30)) if not item.met]
+        assert ours == theirs == ["CPU feature sme"] * expected
