@@ -326,7 +326,11 @@ def relayed(cut: threading.Event) -> Iterator[str]:
 
 @pytest.fixture
 def small_engine(tmp_path: Path) -> Iterator[str]:
-    """An engine of its own whose disk has 24 MB."""
+    """An engine of its own whose disk has 24 MB.
+
+    It stands in a network namespace of its own: an engine that starts without a bridge removes `docker0`, whose ever
+    it is.
+    """
     disk, state = tmp_path / "disk", Path("/tmp") / f"kbuild-test-engine-{os.getpid()}"
     disk.mkdir()
     state.mkdir()
@@ -334,8 +338,8 @@ def small_engine(tmp_path: Path) -> Iterator[str]:
     address = f"unix://{state}/engine.sock"
     log = (tmp_path / "engine.log").open("wb")
     engine = subprocess.Popen(
-        ["dockerd", "--data-root", disk, "--exec-root", state / "exec", "--pidfile", state / "pid", "-H", address,
-         "--bridge", "none", "--iptables=false", "--ip6tables=false"],
+        ["unshare", "--net", "dockerd", "--data-root", disk, "--exec-root", state / "exec",
+         "--pidfile", state / "pid", "-H", address, "--bridge", "none", "--iptables=false", "--ip6tables=false"],
         stdout=log, stderr=log,
     )  # fmt: skip
     try:
