@@ -2,7 +2,7 @@
 #
 # usage: busybox sh unpack.sh BUSYBOX [ROOT]
 #
-# BUSYBOX is BusyBox's own path. Packages of the kind `python` are unpacked over each other into ROOT, too.
+# BUSYBOX is BusyBox's own path. Packages of the kind `python` are put together in ROOT, too.
 set -eu
 box=$1
 root=${2:-}
@@ -29,7 +29,10 @@ while IFS=$tab read -r sha256 size kind name; do
       "$box" mkdir "unpacked/$name"
       "$box" dpkg-deb -x "inputs/$name" "unpacked/$name" || fail "inputs/$name cannot be unpacked"
       if [ "$kind" = python ] && [ -n "$root" ]; then
-        "$box" dpkg-deb -x "inputs/$name" "$root" || fail "inputs/$name cannot be unpacked"
+        for path in "unpacked/$name"/*; do
+          case ${path##*/} in dev | proc | sys) continue ;; esac # an engine's own
+          "$box" cp -a "$path" "$root" || fail "$path cannot be copied to $root"
+        done
       fi
       ;;
     zip) "$box" unzip -q "inputs/$name" -d "unpacked/$name" || fail "inputs/$name cannot be unpacked" ;;
