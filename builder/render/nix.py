@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -54,18 +53,16 @@ def flake(rendering: Rendering) -> str:
 
 def expression(rendering: Rendering) -> str:
     """`default.nix`: pure text of what is rendered."""
-    inputs = {item.name: identifier("in", item.name) for item in rendering.inputs}
-    sources = {tree.name: _sources(rendering.files[tree.file], inputs) for tree in _trees(rendering)}
+    sources = {tree.name: _sources(rendering.files[tree.file]) for tree in _trees(rendering)}
     return render(
         "render/default.nix.j2",
         r=rendering,
         system=system(rendering.builder),
-        inputs=[(inputs[item.name], item, _title(item)) for item in rendering.inputs],
+        inputs=[(f"input.{nix_string(item.name)}", item, _title(item)) for item in rendering.inputs],
         ids={tree.name: identifier("tree", tree.name) for tree in _trees(rendering)},
         step_ids={item.name: identifier("step", item.name) for item in rendering.steps},
-        input_ids=inputs,
         sources=sources,
-        whole=_sources(rendering.files[WHOLE], inputs),
+        whole=_sources(rendering.files[WHOLE]),
         whole_file=WHOLE,
         snapshots={name: re.sub(r"[-:]", "", date) for name, date in rendering.snapshots.items()},
     )
@@ -85,15 +82,15 @@ def _title(item: Input) -> str:
 
 
 def identifier(kind: str, name: str) -> str:
-    """A name of the Nix language for something, as like its own name as can be."""
-    return f"{kind}-{re.sub(r'[^0-9A-Za-z_-]', '_', name)}"
+    """A name of the Nix language for a tree or a step, whose own names are slugs."""
+    return f"{kind}-{name}"
 
 
-def _sources(text: str | bytes, inputs: Mapping[str, str]) -> list[Source]:
+def _sources(text: str | bytes) -> list[Source]:
     """What a tree takes bytes from, by its mtree file."""
     if isinstance(text, bytes):
         text = text.decode("utf-8")
-    found = {_source(_plain(word), inputs) for word in _CONTENTS.findall(text)}
+    found = {_source(_plain(word)) for word in _CONTENTS.findall(text)}
     return sorted(found, key=lambda item: item.path)
 
 
@@ -103,12 +100,12 @@ def _plain(word: str) -> str:
     return data.encode("latin-1").decode("utf-8")
 
 
-def _source(path: str, inputs: Mapping[str, str]) -> Source:
+def _source(path: str) -> Source:
     first, second = path.split("/", 2)[:2]
     place = f"{first}/{second}"
     match first:
         case origins.INPUTS:
-            return Source(place, inputs[second])
+            return Source(place, f"input.{nix_string(second)}")
         case origins.UNPACKED:
             return Source(place, f"unpacked.{nix_string(second)}")
         case image.FILES:
