@@ -7,11 +7,13 @@ from typing import Final
 from builder.determinism.influence import Influence, Seen
 from builder.determinism.table import AMD64, ARM64
 
+MODELS: Final = "CPU models under QEMU"
+CORES: Final = "core counts"
+HOSTILE: Final = "hostile surroundings"
+
 _ENVIRONMENT: Final = "the variables are as the image states them, or the host is refused"
-_MODELS: Final = "CPU models under QEMU"
 _MEASURED: Final = "measured with jaxlib 0.10.2 on x86-64"
 _LAYERS: Final = "bytes of a layer, by the lock"
-_HOSTILE: Final = "the hostile host"
 
 INFLUENCES: Final[tuple[Influence, ...]] = (
     # What the image is made of
@@ -51,7 +53,7 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
     ),
     # What a run is given
     Influence(
-        "inputs", "the inputs", "everything", (), "", "hashed into the receipt", "the same on every host", Seen.MOVED,
+        "inputs", "the inputs", "everything", (), "", "hashed into the receipt", "", Seen.MOVED,
         "other inputs", "docs/protocol.md",
     ),
     Influence(
@@ -75,18 +77,18 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
     Influence(
         "fma-contraction", "instruction set that XLA compiles for",
         "everything with a product and a sum: whether it is fused, and vector lanes of sums",
-        ("xla_cpu_max_isa",), "", "the CPU has every feature of the declared level", _MODELS, Seen.MOVED,
+        ("xla_cpu_max_isa",), "", "the CPU has every feature of the declared level", MODELS, Seen.MOVED,
         "SSE4_2 for AVX2: exp, sums, softmax, FFT, random normals", _MEASURED, AMD64,
     ),
     Influence(
         "vector-width", "vector width that LLVM prefers", "sums and matrix-vector products",
-        ("xla_cpu_prefer_vector_width",), "", _ENVIRONMENT, _MODELS, Seen.MOVED, "128 for 256: gemv, full sum",
+        ("xla_cpu_prefer_vector_width",), "", _ENVIRONMENT, MODELS, Seen.MOVED, "128 for 256: gemv, full sum",
         _MEASURED, AMD64,
     ),
     Influence(
         "rsqrt-approximation", "hardware estimates, and arithmetic that differs by CPU",
         "rsqrt and what is built on it; YNNPACK's products",
-        ("xla_cpu_enable_platform_dependent_math",), "", _ENVIRONMENT, _MODELS, Seen.MOVED,
+        ("xla_cpu_enable_platform_dependent_math",), "", _ENVIRONMENT, MODELS, Seen.MOVED,
         "rsqrt, layer normalisation", _MEASURED,
     ),
     Influence(
@@ -105,31 +107,31 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
     ),
     Influence(
         "compiler", "everything else in XLA's code generation", "everything", (),
-        "jaxlib is a layer; the flags are pinned", "", _MODELS, Seen.ELSEWHERE,
+        "jaxlib is a layer; the flags are pinned", "", MODELS, Seen.ELSEWHERE,
         "scheduling follows the host's CPU model; no case of moved bits is known", _MEASURED,
     ),
     # Libraries that pick code at run time
     Influence(
         "ynnpack", "YNNPACK's sums", "sums over rows, columns and everything: split by thread count",
-        ("xla_cpu_experimental_ynn_fusion_type",), "", _ENVIRONMENT, "core counts", Seen.MOVED,
+        ("xla_cpu_experimental_ynn_fusion_type",), "", _ENVIRONMENT, CORES, Seen.MOVED,
         "sums, layer normalisation, softmax", _MEASURED,
     ),
     Influence(
         "matmul-dispatch", "oneDNN's kernels", "products with a transposed left side, convolutions",
         ("TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"), "", _ENVIRONMENT,
-        _MODELS, Seen.MOVED, "SSE41 for AVX2; and by cache sizes, with AVX2: a convolution on EPYC-Rome", _MEASURED,
+        MODELS, Seen.MOVED, "SSE41 for AVX2; and by cache sizes, with AVX2: a convolution on EPYC-Rome", _MEASURED,
         AMD64,
     ),
     Influence(
         "cache-sizes", "sizes of the CPU's caches",
         "Eigen's work: convolutions, and products with a transposed left side, over thousands of values each",
-        (), "", "the sizes are in the receipt", _MODELS, Seen.MOVED,
+        (), "", "the sizes are in the receipt", MODELS, Seen.MOVED,
         "a 3x3 convolution of 512 channels, and 4 rows over 4096 values, with 48 KiB of L1 against 32; no setting holds"
         " it", _MEASURED,
     ),
     Influence(
         "sme", "Arm's matrix extension", "YNNPACK's products over long sums", (),
-        "the profile refuses a CPU that has it", "the CPU has none, under the profile", "Arm models under QEMU",
+        "the profile refuses a CPU that has it", "the CPU has none, under the profile", MODELS,
         Seen.ELSEWHERE, "minilm on QEMU's `max` with SME and without: products over 1536 values",
         "measured with jaxlib 0.10.2 on arm64", ARM64,
     ),
@@ -139,35 +141,35 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
     ),
     Influence(
         "lapack-dispatch", "OpenBLAS's kernels", "cholesky, solve, svd, eigh: SciPy's OpenBLAS serves XLA",
-        ("OPENBLAS_CORETYPE",), "", _ENVIRONMENT, _MODELS, Seen.MOVED, "Nehalem for Haswell: all four", _MEASURED,
+        ("OPENBLAS_CORETYPE",), "", _ENVIRONMENT, MODELS, Seen.MOVED, "Nehalem for Haswell: all four", _MEASURED,
     ),
     Influence(
-        "lapack-threads", "OpenBLAS's threads", "eigh", ("OPENBLAS_NUM_THREADS",), "", _ENVIRONMENT, "core counts",
+        "lapack-threads", "OpenBLAS's threads", "eigh", ("OPENBLAS_NUM_THREADS",), "", _ENVIRONMENT, CORES,
         Seen.MOVED, "2 threads asked for on one core are one thread", _MEASURED,
     ),
     Influence(
         "openmp", "threads of OpenMP loops", "native code that uses OpenMP", ("OMP_NUM_THREADS",), "", _ENVIRONMENT,
-        "core counts", Seen.STILL, "nothing in JAX uses OpenMP", "OpenMP 5.2, section 21.1",
+        CORES, Seen.STILL, "nothing in JAX uses OpenMP", "OpenMP 5.2, section 21.1",
     ),
     Influence(
         "libm-dispatch", "glibc's variants of exp, log, pow, sin and more", "NumPy's and Python's functions",
-        ("GLIBC_TUNABLES",), "", "which variants were picked is in the receipt", _MODELS, Seen.MOVED,
+        ("GLIBC_TUNABLES",), "", "which variants were picked is in the receipt", MODELS, Seen.MOVED,
         "without AVX2 and FMA: exp, sin, pow of doubles", "glibc manual: hardware capability tunables", AMD64,
     ),
     Influence(
         "numpy-dispatch", "NumPy's vector loops", "what `load` and `prepare` compute in NumPy",
-        ("NPY_DISABLE_CPU_FEATURES",), "", _ENVIRONMENT, _MODELS, Seen.MOVED, "exp and log1p, with AVX-512 let go",
+        ("NPY_DISABLE_CPU_FEATURES",), "", _ENVIRONMENT, MODELS, Seen.MOVED, "exp and log1p, with AVX-512 let go",
         "NumPy: CPU build options",
     ),
     # The process
     Influence(
         "threads", "size of XLA's thread pool", "products that Eigen splits; sums, under YNNPACK",
-        ("NPROC", "PJRT_NPROC"), "", _ENVIRONMENT, "core counts", Seen.MOVED, "1 for 2: a transposed product",
+        ("NPROC", "PJRT_NPROC"), "", _ENVIRONMENT, CORES, Seen.MOVED, "1 for 2: a transposed product",
         _MEASURED,
     ),
     Influence(
         "affinity", "cores that the process may use", "libraries that count them", (),
-        "every pool's size is pinned", "in the receipt", "one core, other core counts", Seen.MOVED,
+        "every pool's size is pinned", "in the receipt", CORES, Seen.MOVED,
         "eigh, while OpenBLAS had two threads", _MEASURED,
     ),
     Influence(
@@ -187,23 +189,23 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
     ),
     Influence(
         "locale", "locale", "formats, collation, names of files", ("LANG", "LC_ALL"),
-        "the image has no other locale than C", _ENVIRONMENT, _HOSTILE, Seen.STILL,
+        "the image has no other locale than C", _ENVIRONMENT, HOSTILE, Seen.STILL,
         "Python stays in the C locale until a model asks for another, and there is none", "locale(7)",
     ),
     Influence(
-        "time-zone", "time zone", "what a model makes of local time", ("TZ",), "", _ENVIRONMENT, _HOSTILE, Seen.MOVED,
+        "time-zone", "time zone", "what a model makes of local time", ("TZ",), "", _ENVIRONMENT, HOSTILE, Seen.MOVED,
         "a date read while loading", "tzset(3)",
     ),
     Influence(
         "environment", "variables that leak in", "whatever reads them",
         ("PATH", "HOME", "JAX_PLATFORMS", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONPATH",
          "PYTHONSAFEPATH"),
-        "a run starts with the image's environment only", "variables that a library acts on are refused", _HOSTILE,
+        "a run starts with the image's environment only", "variables that a library acts on are refused", HOSTILE,
         Seen.MOVED, "a model that reads one", "environ(7)",
     ),
     Influence(
         "memory-layout", "address randomisation and alignment", "loops that peel to an alignment", (), "", "",
-        _HOSTILE, Seen.STILL, "XLA's buffers are aligned to 64 bytes", _MEASURED,
+        HOSTILE, Seen.STILL, "XLA's buffers are aligned to 64 bytes", _MEASURED,
     ),
     # Accelerators, which no image uses yet
     Influence(

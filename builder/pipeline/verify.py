@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from builder.determinism.held import holdings
 from builder.errors import UsageError
 from builder.harness.compare.parted import differences
 from builder.harness.job import Case, case
 from builder.harness.report import Report, from_runs
 from builder.harness.simulate import simulated
+from builder.harness.varied import varied
 from builder.harness.verify import Settings, verify
 from builder.hosts.fleet import DockerTable, Fleet, LocalTable, QemuTable, variations
 from builder.hosts.host import Host, Runnable, Variant
@@ -23,7 +24,8 @@ from builder.machine import Machine, usable_cores
 from builder.oci.image import Image
 from builder.pipeline.attachments import lock_of
 from builder.pipeline.fetching import bring
-from builder.pipeline.run import runnable
+from builder.pipeline.requirements import spec_of
+from builder.pipeline.run import index_of, runnable
 from builder.platforms import Platform, host_platform
 from builder.progress import Progress
 from builder.spec.model import Spec
@@ -75,7 +77,7 @@ def given(inputs: Sequence[Path]) -> list[Case]:
 
 def images_of(image: Image) -> list[Runnable]:
     """Every platform's image, as hosts run it."""
-    return [dataclasses.replace(runnable(item), index=image.digest) for item in image.manifests.values()]
+    return [runnable(item, index_of(image)) for item in image.manifests.values()]
 
 
 def examine(
@@ -108,12 +110,14 @@ def examine(
     with opened(image, wanted, store=store, machine=machine, progress=progress) as variants:
         found = verify(image.digest, images, cases, variants, settings=settings, store=store, progress=progress)
         parted = differences(found, progress=progress)
+        spec = spec_of(store, image.digest)
+        influences = varied(found, [item for platform in image.manifests for item in holdings(spec, platform)])
         if not parted or not wanted.localise:
-            return from_runs(found, parted)
+            return from_runs(found, parted, influences=influences)
         from builder.pipeline.localise import located_in  # noqa: PLC0415 - most runs agree
 
         located = located_in(found, image, cases, variants, store=store, timeout=settings.timeout, progress=progress)
-    return from_runs(found, parted, localisations=located)
+    return from_runs(found, parted, localisations=located, influences=influences)
 
 
 @contextmanager
