@@ -16,8 +16,8 @@ from builder.backends import docker_classic as classic
 from builder.backends.action import OUTPUT, Action
 from builder.backends.docker_context import context, dockerfile, inputs
 from builder.backends.docker_engine import Engine, connected
-from builder.backends.docker_outcome import LARGEST
-from builder.backends.docker_root import root_image, root_tar
+from builder.backends.docker_outcome import LARGEST, Outcome
+from builder.backends.docker_root import RootImage, root_image, root_tar
 from builder.backends.outputs import failure, keep, once, root_debs
 from builder.backends.roots import emulator, root_key
 from builder.errors import EnvironmentFault, IntegrityError
@@ -95,9 +95,16 @@ class DockerBackend:
             parts = context(text, [root, bundle], epoch=action.epoch)
             outcome = buildkit.build(engine, parts, epoch=action.epoch, store=self._store)
         else:
-            image = root_image(engine, self._store, root_key(debs, epoch=action.epoch), make_root)
-            text = dockerfile(action, root=image.root, image=image.id, bundle=bundle.digest, emulator=runner)
-            outcome = classic.build(engine, context(text, [bundle], epoch=action.epoch), keep=image.id)
+            rooted = partial(root_image, engine, self._store, root_key(debs, epoch=action.epoch), make_root)
+
+            def build(image: RootImage) -> Outcome:
+                text = dockerfile(action, root=image.root, image=image.id, bundle=bundle.digest, emulator=runner)
+                return classic.build(engine, context(text, [bundle], epoch=action.epoch), keep=image.id)
+
+            try:
+                outcome = build(rooted())
+            except classic.RootGone:
+                outcome = build(rooted())
         if outcome.status == _KILLED:
             raise EnvironmentFault(
                 "its container was killed before it was done",

@@ -36,6 +36,10 @@ class _Built:
     made: list[str] = field(default_factory=list)
 
 
+class RootGone(EnvironmentFault):
+    """The image that a build begins with was removed from the engine before the build came to it."""
+
+
 def build(engine: Engine, context: Iterable[bytes], *, keep: str) -> Outcome:
     """Build, without network, without cache, and without anything of this user's configuration.
 
@@ -47,9 +51,19 @@ def build(engine: Engine, context: Iterable[bytes], *, keep: str) -> Outcome:
         keep: ID of the image that the first stage begins with; every other one on the way is removed again.
 
     Raises:
+        RootGone: somebody removed that image meanwhile.
         EnvironmentFault: the engine could not do it.
         IntegrityError: it answers with more than any output could be.
     """
+    try:
+        return _build(engine, context, keep=keep)
+    except EnvironmentFault as error:
+        if not _has(engine, keep):
+            raise RootGone(error.message, where=error.where, hint=error.hint) from error
+        raise
+
+
+def _build(engine: Engine, context: Iterable[bytes], *, keep: str) -> Outcome:
     built = _Built()
     try:
         with engine.speaking("build an image") as client:
@@ -74,6 +88,15 @@ def build(engine: Engine, context: Iterable[bytes], *, keep: str) -> Outcome:
         return _take_out(engine, built.image)
     finally:
         _remove(engine, built, keep)
+
+
+def _has(engine: Engine, image: str) -> bool:
+    with engine.speaking("look for an image") as client:
+        try:
+            client.inspect_image(image)
+        except docker.errors.ImageNotFound:
+            return False
+    return True
 
 
 def _take_out(engine: Engine, image: str) -> Outcome:

@@ -16,11 +16,12 @@ import docker
 import pytest
 from small_roots import EPOCH, backend_of, shell_action, tool_artifact
 
+import builder.backends.docker
 from builder.backends.action import Action, InputFile
 from builder.backends.docker import DockerBackend
 from builder.backends.docker_context import LABEL
 from builder.backends.docker_root import RECORDS as ROOTS
-from builder.backends.docker_root import REPOSITORY
+from builder.backends.docker_root import REPOSITORY, root_image
 from builder.backends.roots import root_key
 from builder.errors import EnvironmentFault, IntegrityError, KernelError
 from builder.layers.entry import Kind
@@ -213,6 +214,25 @@ def test_a_root_is_sent_once_and_known_by_its_layer_alone(store, shell, backend,
     store.record_path(ROOTS, key).unlink()
     assert output(store, backend.run(shell_action(shell, "echo third > /out/x"), Silent()))["x"][1] == b"third\n"
     assert store.recall(ROOTS, key)["root"] == root
+
+
+def test_a_root_that_is_cleared_away_before_the_build_is_sent_again(store, shell, backend, client, monkeypatch):
+    looks = []
+
+    def cleared(*arguments, **options):
+        found = root_image(*arguments, **options)
+        if not looks:
+            client.images.remove(found.id, force=True)
+        looks.append(found)
+        return found
+
+    monkeypatch.setattr(builder.backends.docker, "root_image", cleared)
+    # A root of its own, which no test beside this one builds on.
+    action = replace(marked(shell, "echo there > /out/it"), epoch=EPOCH + 77)
+    output = backend.run(action, Silent())
+    assert [entry.path for entry in tar_entries(store.path(output)) if entry.kind is Kind.FILE] == ["it"]
+    assert len(looks) == 2
+    client.images.remove(looks[1].id, force=True)
 
 
 def test_a_corrupt_input_is_not_used(store, shell):
