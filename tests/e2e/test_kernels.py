@@ -82,6 +82,16 @@ def test_the_digest_is_the_committed_one(request: pytest.FixtureRequest, name: s
     assert request.getfixturevalue(name).digest == lock.image.index
 
 
+@pytest.mark.docker
+@pytest.mark.nix
+@pytest.mark.parametrize("name", ["digits", "minilm"])
+def test_three_builders_give_one_digest(request: pytest.FixtureRequest, name: str) -> None:
+    image = request.getfixturevalue(name)
+    found = kbuild(image.spec, "--locked", "--backend", "all", env={"KBUILD_STORE": str(image.store)})
+    assert found.digest == image.digest
+    assert "embedded, docker, nix agree on every byte" in found.stderr
+
+
 @amd64
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
 def test_examples_give_the_golden_bits(request: pytest.FixtureRequest, tmp_path: Path, name: str, example: str) -> None:
