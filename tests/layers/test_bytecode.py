@@ -46,7 +46,6 @@ def write(path: Path, entries: list[Entry]) -> Path:
         (f"{SITE}/jax/__init__.py", True),
         (f"{SITE}/numpy/tests/test_x.py", False),
         (f"{SITE}/jax/_src/internal_test_util/data/x.py", False),
-        (f"{SITE}/numpy/testing/x.py", True),
         (f"{SITE}/numpy/test/x.py", False),
         (f"{SITE}/numpy/testing/x.py", True),
         (f"{SITE}/numpy/notes.txt", False),
