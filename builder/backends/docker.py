@@ -7,7 +7,7 @@ paths, files and folders only. `docs/backends.md` says what is left in an engine
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -19,15 +19,13 @@ from builder.backends.docker_engine import Engine, connected
 from builder.backends.docker_outcome import LARGEST, Outcome
 from builder.backends.docker_root import RootImage, root_image, root_tar
 from builder.backends.outputs import failure, keep, once, root_debs
+from builder.backends.provided import Provided
 from builder.backends.roots import emulator, root_key
 from builder.errors import EnvironmentFault, IntegrityError
 from builder.layers.debtar import read_deb_tar
 from builder.layers.entry import Entry, Kind
-from builder.layers.packages import PackageReader
 from builder.layers.spool import Spool
 from builder.progress import Progress, Step
-from builder.store.artifact import Artifact
-from builder.store.blobs import Store
 
 RECORDS = "actions-docker"
 """What the store remembers outputs under: never the embedded backend's, so that two builders are two witnesses."""
@@ -36,30 +34,10 @@ _KILLED = 137
 """128 + SIGKILL, which no compiler sends itself: the container was killed, by hand or for want of memory."""
 
 
-class DockerBackend:
-    """Runs actions on a Docker engine.
-
-    Args:
-        store: has the blobs that actions name, and takes their outputs.
-        artifacts: every deb that actions name and every tool, such as all artifacts of the locks in use.
-        packages: reads the debs.
-        allow_scripts: as `builder.layers.root.root_entries`.
-    """
+class DockerBackend(Provided):
+    """Runs actions on a Docker engine."""
 
     name = "docker"
-
-    def __init__(
-        self,
-        store: Store,
-        artifacts: Sequence[Artifact],
-        packages: PackageReader,
-        *,
-        allow_scripts: Collection[str] = (),
-    ) -> None:
-        self._store = store
-        self._packages = packages
-        self._artifacts: Mapping[str, Artifact] = {item.sha256: item for item in artifacts}
-        self._allow_scripts = allow_scripts
 
     def check(self) -> None:
         """Raise `EnvironmentFault`, saying what to do, if no engine can be used.
@@ -84,8 +62,7 @@ class DockerBackend:
         step.note("docker, emulated" if foreign else "docker")
         runner = None
         if foreign:
-            tools = [item for item in self._artifacts.values() if "tools" in item.roles]
-            runner = emulator(self._store, tools, host=engine.platform, guest=action.platform)
+            runner = emulator(self._store, self._tools(), host=engine.platform, guest=action.platform)
         bundle = inputs(action, self._store, runner)
         debs = root_debs(action, self._artifacts)
         make_root = partial(root_tar, self._packages, debs, epoch=action.epoch, allow_scripts=self._allow_scripts)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from builder.backends import bwrap
 from builder.backends.action import OUTPUT, Action
 from builder.backends.outputs import failure, folder_entries, input_parts, keep, once, root_debs
+from builder.backends.provided import Provided
 from builder.backends.roots import deb_root, emulator
 from builder.backends.sandbox import Emulator, Mount, Sandbox, command, environment, root_names
 from builder.backends.workplace import workplace
-from builder.layers.packages import PackageReader
 from builder.platforms import host_platform
 from builder.progress import Progress
-from builder.store.artifact import Artifact
 from builder.store.atomic import make_folder
 from builder.store.blobs import Store
 
@@ -29,30 +27,10 @@ RECORDS = "actions"
 """What the store remembers outputs under: key = `Action.key()`, value = `{"output": <hex SHA-256>}`."""
 
 
-class EmbeddedBackend:
-    """Runs actions in bubblewrap on this machine.
-
-    Args:
-        store: has the blobs that actions name, and takes their outputs.
-        artifacts: every deb that actions name and every tool, such as all artifacts of the locks in use.
-        packages: reads the debs.
-        allow_scripts: as `builder.layers.root.root_entries`.
-    """
+class EmbeddedBackend(Provided):
+    """Runs actions in bubblewrap on this machine."""
 
     name = "embedded"
-
-    def __init__(
-        self,
-        store: Store,
-        artifacts: Sequence[Artifact],
-        packages: PackageReader,
-        *,
-        allow_scripts: Collection[str] = (),
-    ) -> None:
-        self._store = store
-        self._packages = packages
-        self._artifacts: Mapping[str, Artifact] = {item.sha256: item for item in artifacts}
-        self._allow_scripts = allow_scripts
 
     def check(self) -> None:
         """Raise `EnvironmentFault`, saying what to enable, if no sandbox can be made here."""
@@ -81,8 +59,7 @@ class EmbeddedBackend:
         )
         runner = None
         if foreign:
-            tools = [item for item in self._artifacts.values() if "tools" in item.roles]
-            runner = Emulator(emulator(self._store, tools, host=host_platform(), guest=action.platform))
+            runner = Emulator(emulator(self._store, self._tools(), host=host_platform(), guest=action.platform))
         with workplace(self._store) as place:
             output = place / "out"
             output.mkdir()

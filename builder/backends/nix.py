@@ -10,7 +10,7 @@ import hashlib
 import re
 import shutil
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from builder.backends.action import Action
@@ -30,6 +30,7 @@ from builder.backends.nix_faults import OWN_WORDS, refusal
 from builder.backends.nix_root import additions, names, write_plain_tar
 from builder.backends.nix_tools import BuildFailed, FixedFile, Nix
 from builder.backends.outputs import failure, folder_entries, input_parts, keep, once, root_debs, stray
+from builder.backends.provided import Provided
 from builder.backends.workplace import workplace
 from builder.errors import EnvironmentFault, KernelError
 from builder.layers.packages import PackageReader
@@ -53,15 +54,8 @@ _STATUS = re.compile(rf"^{OWN_WORDS}the command ended with status (\d+)\n?\Z", r
 _STRAY = re.compile(rf"^{OWN_WORDS}left (.*) behind\n?\Z", re.MULTILINE)
 
 
-class NixBackend:
-    """Runs actions in the sandbox of this machine's Nix.
-
-    Args:
-        store: has the blobs that actions name, and takes their outputs.
-        artifacts: every deb that actions name and every tool, such as all artifacts of the locks in use.
-        packages: reads the debs.
-        allow_scripts: as `builder.layers.root.root_entries`.
-    """
+class NixBackend(Provided):
+    """Runs actions in the sandbox of this machine's Nix."""
 
     name = "nix"
 
@@ -73,10 +67,7 @@ class NixBackend:
         *,
         allow_scripts: Collection[str] = (),
     ) -> None:
-        self._store = store
-        self._packages = packages
-        self._artifacts: Mapping[str, Artifact] = {item.sha256: item for item in artifacts}
-        self._allow_scripts = allow_scripts
+        super().__init__(store, artifacts, packages, allow_scripts=allow_scripts)
         self._found: Nix | None = None
         self._asking = threading.Lock()
 

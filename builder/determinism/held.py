@@ -9,7 +9,6 @@ from enum import StrEnum
 from builder.determinism.influence import Influence
 from builder.determinism.influences import INFLUENCES
 from builder.determinism.pins import pins, xla_flags
-from builder.determinism.table import CLOSED, NUMERIC
 from builder.platforms import Platform
 from builder.spec.model import Spec
 
@@ -93,8 +92,3 @@ def nobodys() -> Spec:
     tensor = {"dtype": "float32"}
     kernel = {"name": "any", "version": "1.0.0", "entry": "model:any"}
     return Spec.model_validate({"schema": 1, "kernel": kernel, "inputs": {"x": tensor}, "outputs": {"y": tensor}})
-
-
-def unexplained() -> set[str]:
-    """Pins that no influence names; a test holds this to be empty."""
-    return {pin.name for pin in (*CLOSED, *NUMERIC)} - {name for item in INFLUENCES for name in item.pins}
