@@ -15,6 +15,12 @@
 
 #include "xla/ffi/api/ffi.h"
 
+// PORTABLE_EXPORT(dot, Dot, ffi::Ffi::Bind()...) makes the handler `dot` of the function Dot. Everything else of a
+// library is hidden (-fvisibility=hidden), so that two levels loaded into one process share nothing.
+#define PORTABLE_EXPORT(name, ...)                           \
+  extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name(XLA_FFI_CallFrame*);         \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, __VA_ARGS__)
+
 namespace portable {
 
 namespace ffi = xla::ffi;
@@ -82,7 +88,7 @@ void parallel(ffi::ThreadPool& pool, int64_t count, int64_t grain, const Work& w
       if (shared->done == pieces) shared->finished.notify_all();
     }
   };
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(take);
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(take)(take));  // Schedule takes only temporaries
   take();
   std::unique_lock<std::mutex> hold(shared->mutex);
   shared->finished.wait(hold, [&] { return shared->done == pieces; });
