@@ -1,0 +1,244 @@
+// The specification's reduction of one contiguous row (docs/numerics/reduction.md, R1 and R2), for any vector width.
+//
+// 64 lanes of binary32, or 32 of binary64, are 256 bytes: four registers of AVX-512, eight of AVX2, sixteen of NEON.
+// Whoever calls holds an `Ieee` (common.h). The results here are not yet canonical: call canonical() on what leaves.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace portable {
+
+inline constexpr int64_t kChunk = 4096;
+
+template <typename T>
+inline constexpr int kLanes = static_cast<int>(256 / sizeof(T));
+
+namespace lanes {
+
+#if defined(__AVX512F__)
+inline constexpr int kBytes = 64;
+#elif defined(__AVX2__)
+inline constexpr int kBytes = 32;
+#else
+inline constexpr int kBytes = 16;
+#endif
+
+template <typename T, int bytes = kBytes>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(bytes)));
+};
+template <typename T, int bytes = kBytes>
+using Vector = typename VectorOf<T, bytes>::type;
+
+template <typename T>
+using Bits = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+
+template <typename T>
+inline constexpr int kWide = static_cast<int>(kBytes / sizeof(T));
+
+template <typename T>
+inline Vector<T> load(const T* from) {
+  Vector<T> out;
+  std::memcpy(&out, from, sizeof out);
+  return out;
+}
+
+// The first `count` elements, fewer than a vector's, the rest being `fill`; nothing beyond them is read.
+template <typename T>
+inline Vector<T> load_some(const T* from, int count, T fill) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), static_cast<__mmask16>((1u << count) - 1), from);
+  } else {
+    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), static_cast<__mmask8>((1u << count) - 1), from);
+  }
+#else
+  T buffer[kWide<T>];
+  for (int i = 0; i < kWide<T>; ++i) buffer[i] = i < count ? from[i] : fill;
+  return load(buffer);
+#endif
+}
+
+struct Sum {
+  template <typename T>
+  static constexpr T kStart = T(0);
+  template <typename V>
+  static V apply(V a, V b) {
+    return a + b;
+  }
+};
+
+struct Product {
+  template <typename T>
+  static constexpr T kStart = T(1);
+  template <typename V>
+  static V apply(V a, V b) {
+    return a * b;
+  }
+};
+
+// Of numbers that are not NaN, and of zeros either one: extremum_row sees to both.
+struct Greater {
+  template <typename V>
+  static V apply(V a, V b) {
+    return b > a ? b : a;
+  }
+};
+
+struct Less {
+  template <typename V>
+  static V apply(V a, V b) {
+    return b < a ? b : a;
+  }
+};
+
+// R1's tree over the lanes of one vector: lane[i] = lane[i] op lane[i + s], s halving.
+template <typename Op, typename T, int bytes>
+inline T tree(Vector<T, bytes> lane) {
+  if constexpr (bytes > 16) {
+    Vector<T, bytes / 2> half[2];
+    std::memcpy(half, &lane, sizeof lane);
+    return tree<Op, T, bytes / 2>(Op::apply(half[0], half[1]));
+  } else if constexpr (sizeof(T) == 4) {
+    return Op::apply(Op::apply(lane[0], lane[2]), Op::apply(lane[1], lane[3]));
+  } else {
+    return Op::apply(lane[0], lane[1]);
+  }
+}
+
+// One chunk: at most kChunk elements. A lane without elements still holds the start, which changes nothing: a lane of
+// a sum is never -0 (it started from +0), and 1·x is x.
+template <typename Op, typename T>
+inline T fold_chunk(const T* x, int64_t n) {
+  constexpr int kCount = kLanes<T> / kWide<T>;
+  constexpr T kStart = Op::template kStart<T>;
+  Vector<T> lane[kCount];
+  for (auto& one : lane) one = Vector<T>{} + kStart;
+  int64_t at = 0;
+  for (; at + kLanes<T> <= n; at += kLanes<T>) {
+    for (int v = 0; v < kCount; ++v) lane[v] = Op::apply(lane[v], load(x + at + v * kWide<T>));
+  }
+  if (at < n) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kCount; ++v) {
+      const int64_t left = n - at - v * kWide<T>;
+      if (left >= kWide<T>) {
+        lane[v] = Op::apply(lane[v], load(x + at + v * kWide<T>));
+      } else if (left > 0) {
+        lane[v] = Op::apply(lane[v], load_some(x + at + v * kWide<T>, static_cast<int>(left), kStart));
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int half = kCount / 2; half > 0; half /= 2) {
+    for (int v = 0; v < half; ++v) lane[v] = Op::apply(lane[v], lane[v + half]);
+  }
+  return tree<Op, T, kBytes>(lane[0]);
+}
+
+// Any number of elements: the results of the chunks are a row again.
+template <typename Op, typename T>
+inline T fold_row(const T* x, int64_t n) {
+  if (n <= kChunk) return fold_chunk<Op>(x, n);
+  std::vector<T> partial((n + kChunk - 1) / kChunk);
+  for (int64_t i = 0; i < static_cast<int64_t>(partial.size()); ++i) {
+    partial[i] = fold_chunk<Op>(x + i * kChunk, std::min(kChunk, n - i * kChunk));
+  }
+  return fold_row<Op>(partial.data(), static_cast<int64_t>(partial.size()));
+}
+
+template <typename T>
+inline T from_bits(Bits<T> bits) {
+  T out;
+  std::memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+// R2's maximum (sign = 1) or minimum (sign = -1): NaN if there is one, and +0 above -0. Order can't change it, so it
+// takes no chunks. The vectors compare as numbers, and what that leaves open is settled afterwards: NaN by the greatest
+// magnitude's bits, a zero's sign by looking for the one that wins.
+template <int sign, typename T>
+inline T extremum_row(const T* x, int64_t n) {
+  using V = Vector<T>;
+  using I = Bits<T>;
+  using W = Vector<I>;
+  using Better = std::conditional_t<(sign > 0), Greater, Less>;
+  constexpr int kCount = 4;
+  constexpr T kStart = -sign * std::numeric_limits<T>::infinity();
+  constexpr I kMagnitude = std::numeric_limits<I>::max();
+  V best[kCount];
+  W most[kCount];
+  for (auto& one : best) one = V{} + kStart;
+  for (auto& one : most) one = W{};
+  auto take = [&](int v, V more) {
+    best[v] = Better::apply(best[v], more);
+    W bits;
+    std::memcpy(&bits, &more, sizeof bits);
+    bits &= kMagnitude;
+    most[v] = Greater::apply(most[v], bits);
+  };
+  int64_t at = 0;
+  for (; at + kCount * kWide<T> <= n; at += kCount * kWide<T>) {
+    for (int v = 0; v < kCount; ++v) take(v, load(x + at + v * kWide<T>));
+  }
+  for (; at + kWide<T> <= n; at += kWide<T>) take(0, load(x + at));
+  if (at < n) take(0, load_some(x + at, static_cast<int>(n - at), kStart));
+  for (int half = kCount / 2; half > 0; half /= 2) {
+    for (int v = 0; v < half; ++v) {
+      best[v] = Better::apply(best[v], best[v + half]);
+      most[v] = Greater::apply(most[v], most[v + half]);
+    }
+  }
+  const T out = tree<Better, T, kBytes>(best[0]);
+  const I greatest = tree<Greater, I, kBytes>(most[0]);
+  const T top = from_bits<T>(greatest);
+  if (top != top) return std::numeric_limits<T>::quiet_NaN();
+  if (out != T(0)) return out;
+  const T winner = sign > 0 ? T(0) : -T(0);
+  for (int64_t i = 0; i < n; ++i) {
+    if (std::memcmp(x + i, &winner, sizeof winner) == 0) return winner;
+  }
+  return -winner;
+}
+
+}  // namespace lanes
+
+// Rows of any length, 0 included.
+template <typename T>
+inline T sum_row(const T* x, int64_t n) {
+  return lanes::fold_row<lanes::Sum>(x, n);
+}
+template <typename T>
+inline T prod_row(const T* x, int64_t n) {
+  return lanes::fold_row<lanes::Product>(x, n);
+}
+template <typename T>
+inline T max_row(const T* x, int64_t n) {
+  return lanes::extremum_row<1>(x, n);
+}
+template <typename T>
+inline T min_row(const T* x, int64_t n) {
+  return lanes::extremum_row<-1>(x, n);
+}
+
+// A row that is made piece by piece: the chunks' results, in order, are a row for sum_row or prod_row. A piece of an
+// extremum is any part of the row, and the results go through max_row or min_row.
+template <typename T>
+inline T sum_chunk(const T* x, int64_t n) {
+  return lanes::fold_chunk<lanes::Sum>(x, n);
+}
+template <typename T>
+inline T prod_chunk(const T* x, int64_t n) {
+  return lanes::fold_chunk<lanes::Product>(x, n);
+}
+
+}  // namespace portable
