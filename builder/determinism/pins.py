@@ -15,7 +15,7 @@ from builder.spec.model import Spec
 
 def pins(spec: Spec, platform: Platform) -> list[tuple[Pin, str]]:
     """The rows of the table that hold for a spec on a platform, each with its value."""
-    rows = (*CLOSED, *NUMERIC) if spec.determinism.profile == "pinned" else CLOSED
+    rows = (*CLOSED, *NUMERIC) if spec.determinism.profile != "none" else CLOSED
     let_go = {name for item in INFLUENCES if item.name in spec.determinism.unpin for name in item.pins}
     valued = ((pin, pin.rule(spec)) for pin in rows if platform in pin.platforms and pin.name not in let_go)
     return [(pin, value) for pin, value in valued if value is not None]
@@ -58,7 +58,7 @@ def _unpinnable(spec: Spec) -> list[Problem]:
     found = []
     for index, name in enumerate(spec.determinism.unpin):
         loc = ("determinism", "unpin", index)
-        if spec.determinism.profile != "pinned":
+        if spec.determinism.profile == "none":
             found.append(Problem(loc, "nothing is pinned under this profile", "leave unpin out"))
         elif name not in names:
             near = get_close_matches(name, names, n=1)
@@ -81,7 +81,7 @@ def unmet(spec: Spec, platform: Platform) -> list[Problem]:
                 is_now = f"{flag} is {chosen[flag]}" if flag in chosen else f"{flag} is not set"
                 hint = (
                     f"take {flag} out of [xla] flags"
-                    if flag in spec.xla.flags and spec.determinism.profile == "pinned"
+                    if flag in spec.xla.flags and spec.determinism.profile != "none"
                     else f"set {flag} = {value} in [xla] flags"
                 )
                 found.append(Problem(loc, f"{name!r} is forbidden, but {is_now}", hint))

@@ -30,7 +30,7 @@ from builder.pipeline.backend import TOOLS, BackendOf
 from builder.pipeline.fetching import bring
 from builder.pipeline.layers import Workshop
 from builder.pipeline.report import BuildReport, MadeLayer
-from builder.pipeline.snapshot import Snapshot, documents, runtime_files
+from builder.pipeline.snapshot import Snapshot, runtime
 from builder.plan.make import make
 from builder.plan.model import LayerPlan, Plan
 from builder.plan.sources import snapshot as read_sources
@@ -69,7 +69,7 @@ def build(
     """
     began_with = unchanged.content(spec_path)
     taken = _snapshot(spec_path, lock_path, machine=machine, store=store, progress=progress, locked=locked)
-    plan = make(taken.spec, taken.lock, taken.sources, taken.runtime, taken.documents)
+    plan = make(taken.spec, taken.lock, taken.sources, taken.runtime)
     packages = PackageReader(store, machine.jobs)
     workshops = [
         Workshop(store, packages, make_one(taken.lock.artifact, packages, taken.spec.os.allow_scripts), progress)
@@ -121,7 +121,7 @@ def _snapshot(
                 where=str(lock_path),
                 hint="restore the file, or run `kbuild lock` to take the new one",
             )
-    return Snapshot(spec, lock, lock_path, sources, runtime_files(store), documents(spec, store))
+    return Snapshot(spec, lock, lock_path, sources, runtime(spec, store))
 
 
 def _say_what_it_costs(spec: Spec, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from builder.pipeline.backend import BackendOf
 from builder.pipeline.build import build
 from builder.pipeline.fetching import bring, dates
 from builder.pipeline.layers import Workshop
-from builder.pipeline.snapshot import documents, runtime_files
+from builder.pipeline.snapshot import runtime
 from builder.plan.make import make
 from builder.plan.model import PlatformPlan
 from builder.plan.sources import snapshot
@@ -64,7 +64,7 @@ def rendering(
         spec_path, lock_path, machine=machine, store=store, backend=backend, progress=progress, locked=locked
     )
     spec, lock = checked(spec_path), file.read(lock_path)
-    plan = make(spec, lock, snapshot(spec, spec_path, store), runtime_files(store), documents(spec, store))
+    plan = make(spec, lock, snapshot(spec, spec_path, store), runtime(spec, store))
     chosen = platform or _natural(spec)
     image = next((item for item in plan.platforms if item.platform == chosen), None)
     if image is None:

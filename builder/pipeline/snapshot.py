@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import rfc8785
 
 from builder.determinism.pins import environment
+from builder.errors import SpecError
 from builder.lock.model import Lock
 from builder.plan.make import KERNEL
 from builder.plan.model import PlacedFile
+from builder.plan.numerics import RECIPE, Numerics, libraries, names
+from builder.plan.runtime import Runtime
 from builder.plan.sources import Sources
 from builder.platforms import Platform
 from builder.resources import shipped
@@ -30,19 +32,42 @@ class Snapshot:
     lock: Lock
     lock_path: Path
     sources: Sources
-    runtime: tuple[PlacedFile, ...]
-    documents: Mapping[Platform, tuple[PlacedFile, ...]]
+    runtime: Runtime
 
 
-def runtime_files(store: Store) -> tuple[PlacedFile, ...]:
-    """The runtime's modules, placed in the image."""
+def runtime(spec: Spec, store: Store) -> Runtime:
+    """What kbuild puts into the image of a spec.
+
+    Raises:
+        SpecError: a native table of the kernel has the name of one of the runtime's libraries.
+    """
+    return Runtime(_modules(store), _documents(spec, store), _libraries(spec, store))
+
+
+def _modules(store: Store) -> tuple[PlacedFile, ...]:
     root = shipped("kernels")
     paths = [root / "__init__.py", *sorted((root / "runtime").rglob("*.py"))]
     return tuple(_placed(f"{RUNTIME}/{path.relative_to(root).as_posix()}", path.read_bytes(), store) for path in paths)
 
 
-def documents(spec: Spec, store: Store) -> dict[Platform, tuple[PlacedFile, ...]]:
-    """What the runtime obeys, for each platform: the spec as canonical JSON, and the environment that it must find."""
+def _libraries(spec: Spec, store: Store) -> Numerics:
+    if spec.determinism.profile != "portable":
+        return {}
+    root = shipped("kernels") / "runtime"
+    paths = sorted(path for path in (root / "portable").rglob("*") if path.suffix in {".cc", ".h"})
+    files = [_placed(path.relative_to(root).as_posix(), path.read_bytes(), store) for path in paths]
+    made = libraries((root / RECIPE).read_text(encoding="utf-8"), files)
+    if taken := sorted(names(made) & spec.native.keys()):
+        raise SpecError(
+            f"{taken[0]!r} is the name of a library that the profile `portable` brings",
+            where=f"[native.{taken[0]}]",
+            hint="give the table another name",
+        )
+    return {platform: made[platform] for platform in spec.kernel.platforms}
+
+
+def _documents(spec: Spec, store: Store) -> dict[Platform, tuple[PlacedFile, ...]]:
+    """The spec as canonical JSON, and the environment that the runtime must find."""
     identity = _placed(f"{KERNEL}/spec.json", canonical(spec), store)
     return {
         platform: (

@@ -28,11 +28,17 @@ def key(spec: Path, lock: Path, builders: Sequence[str] = ("embedded",)) -> str 
         for path in (spec, lock):
             state.update(hash_file(path)[0].encode())
         kernels = shipped("kernels")
-        for path in (kernels / "__init__.py", *sorted(kernels.glob("runtime/**/*.py"))):
+        for path in (kernels / "__init__.py", *sorted(_runtime(kernels))):
             state.update(f"{path.relative_to(kernels)} {hash_file(path)[0]}\n".encode())
     except OSError:
         return None
     return state.hexdigest()
+
+
+def _runtime(kernels: Path) -> Iterable[Path]:
+    """The runtime's modules, and what its native operations are compiled from."""
+    found = (kernels / "runtime").rglob("*")
+    return (path for path in found if path.suffix in {".py", ".cc", ".h", ".toml"})
 
 
 def content(path: Path) -> str | None:

@@ -10,6 +10,8 @@ from builder.errors import LockError
 from builder.lock.model import Lock
 from builder.plan.compiler import Compiler, compiler_of, exact_version
 from builder.plan.model import LayerKind, LayerPlan, NativeObject, PlacedFile, Plan, PlatformPlan
+from builder.plan.numerics import VERSION
+from builder.plan.runtime import Runtime
 from builder.plan.sources import Sources
 from builder.platforms import NAMES, Platform, host_platform
 from builder.spec.model import Spec
@@ -25,8 +27,7 @@ def make(
     spec: Spec,
     lock: Lock,
     sources: Sources,
-    runtime: Sequence[PlacedFile],
-    documents: Mapping[Platform, Sequence[PlacedFile]],
+    runtime: Runtime,
 ) -> Plan:
     """Lay out the image.
 
@@ -34,8 +35,7 @@ def make(
         spec: the validated spec.
         lock: a lock that fits it.
         sources: the kernel's own files.
-        runtime: the files of `kernels.runtime`, placed in the image.
-        documents: what tells the runtime of each platform's image what to be: spec and environment.
+        runtime: what kbuild itself puts into the image.
 
     Raises:
         LockError: the lock lacks something that every image needs.
@@ -44,7 +44,7 @@ def make(
     platforms = tuple(
         PlatformPlan(
             platform=platform,
-            layers=_layers(spec, lock, platform, sources=sources, runtime=runtime, documents=documents[platform]),
+            layers=_layers(spec, lock, platform, sources, runtime),
             environment=environment(spec, platform),
             labels=_labels(annotations, spec, platform),
         )
@@ -55,7 +55,7 @@ def make(
         name=spec.kernel.name,
         version=spec.kernel.version,
         epoch=lock.epoch,
-        sources=_digest(sources, runtime, documents),
+        sources=_digest(sources, runtime),
         platforms=platforms,
         tools=tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms),
         annotations=annotations,
@@ -81,25 +81,18 @@ def of(lock: Lock, platform: Platform, kind: str, role: str) -> tuple[Artifact, 
     )
 
 
-def _digest(sources: Sources, runtime: Sequence[PlacedFile], documents: Mapping[Platform, Sequence[PlacedFile]]) -> str:
+def _digest(sources: Sources, runtime: Runtime) -> str:
     """`sha256:<hex>` over everything in the image that the lock does not name: the kernel's files and kbuild's own."""
     state = hashlib.sha256(f"{sources.digest()}\n".encode())
-    placed = [("", item) for item in runtime]
-    placed += [(platform, item) for platform, items in documents.items() for item in items]
+    placed = [("", item) for item in runtime.modules]
+    placed += [(platform, item) for platform, items in runtime.documents.items() for item in items]
+    placed += [(made.name, item) for objects in runtime.libraries.values() for made in objects for item in made.sources]
     for platform, item in sorted(placed, key=lambda row: (row[0], row[1].path)):
         state.update(f"{platform}\0{item.path}\0{item.sha256}\n".encode())
     return f"sha256:{state.hexdigest()}"
 
 
-def _layers(
-    spec: Spec,
-    lock: Lock,
-    platform: Platform,
-    *,
-    sources: Sources,
-    runtime: Sequence[PlacedFile],
-    documents: Sequence[PlacedFile],
-) -> tuple[LayerPlan, ...]:
+def _layers(spec: Spec, lock: Lock, platform: Platform, sources: Sources, runtime: Runtime) -> tuple[LayerPlan, ...]:
     python = python_of(lock, platform)
     debs = of(lock, platform, "deb", "image")
     wheels = sorted(of(lock, platform, "wheel", "image"), key=lambda item: item.name)
@@ -138,13 +131,13 @@ def _layers(
     layers += [layer(wheel.name, LayerKind.WHEEL, artifacts=(wheel,)) for wheel in wheels if wheel.size > LARGE_WHEEL]
     if small := [wheel for wheel in wheels if wheel.size <= LARGE_WHEEL]:
         layers.append(layer("wheels", LayerKind.WHEELS, artifacts=small))
-    layers.append(layer("runtime", LayerKind.RUNTIME, files=runtime))
+    layers.append(layer("runtime", LayerKind.RUNTIME, files=runtime.modules))
     layers.append(
         layer(
             "bytecode",
             LayerKind.BYTECODE,
             artifacts=(*debs, *wheels),
-            files=runtime,
+            files=runtime.modules,
             interpreter=interpreter,
             allow_scripts=allowed,
         )
@@ -153,11 +146,16 @@ def _layers(
         layer(f"weights {item.name}", LayerKind.WEIGHTS, artifacts=(item,))
         for item in sorted(of(lock, platform, "weights", "image"), key=lambda item: item.name)
     ]
-    if native := _native(spec, platform, sources):
+    for name, native in (
+        ("numerics", runtime.libraries.get(platform, ())),
+        ("native", _native(spec, platform, sources)),
+    ):
+        if not native:
+            continue
         headers = {header.partition("/")[0] for item in native for header in item.table.headers}
         layers.append(
             layer(
-                "native",
+                name,
                 LayerKind.NATIVE,
                 artifacts=[wheel for wheel in wheels if wheel.name.replace("-", "_") in headers],
                 native=native,
@@ -165,7 +163,7 @@ def _layers(
             )
         )
     code = [PlacedFile(f"{KERNEL}/{item.path}", item.sha256, item.size) for item in sources.code]
-    layers.append(layer("kernel", LayerKind.KERNEL, files=[*code, *documents]))
+    layers.append(layer("kernel", LayerKind.KERNEL, files=[*code, *runtime.documents[platform]]))
     return tuple(layers)
 
 
@@ -189,7 +187,7 @@ def _flags(spec: Spec, platform: Platform, name: str) -> tuple[str, ...]:
 def _labels(annotations: Mapping[str, str], spec: Spec, platform: Platform) -> dict[str, str]:
     """The same for one platform, with how each native object was compiled for it."""
     labels = dict(annotations)
-    if spec.native:
+    if spec.native or spec.determinism.profile == "portable":
         labels["org.kbuild.compiler.target"] = NAMES[platform].gnu
     for name in spec.native:
         labels[f"org.kbuild.native.{name}"] = " ".join(_flags(spec, platform, name))
@@ -205,7 +203,9 @@ def _annotations(spec: Spec, lock: Lock) -> dict[str, str]:
         "org.kbuild.format": str(lock.format),
         "org.kbuild.profile": spec.determinism.profile,
     }
-    if spec.native:
+    if spec.determinism.profile == "portable":
+        labels["org.kbuild.numerics"] = VERSION
+    if spec.native or spec.determinism.profile == "portable":
         versions = {exact_version(spec.compiler, lock, platform) for platform in spec.kernel.platforms}
         labels["org.kbuild.compiler"] = f"{spec.compiler.name} {', '.join(sorted(versions))}"
         labels["org.kbuild.compiler.flags"] = " ".join(spec.compiler.flags)

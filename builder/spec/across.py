@@ -54,6 +54,7 @@ def problems(data: Mapping[str, object]) -> list[Problem]:
         *_fast_math(data),
         *_xla(data),
         *_features(data),
+        *_floor(data),
         *_strings(data),
         *_results(data),
     ]
@@ -130,7 +131,7 @@ def _fast_math(data: Mapping[str, object]) -> Iterator[Problem]:
         if flags.fast_math(flag):
             yield Problem(
                 loc,
-                f"{flag!r} lets the compiler change results, which profile 'pinned' rules out",
+                f"{flag!r} lets the compiler change results, which the profile rules out",
                 'leave it out, or set profile = "none" in [determinism]',
             )
 
@@ -157,6 +158,15 @@ def _features(data: Mapping[str, object]) -> Iterator[Problem]:
             else:
                 continue
             yield Problem(("hardware", "without", name, index), why, hint)
+
+
+def _floor(data: Mapping[str, object]) -> Iterator[Problem]:
+    """The numeric specification's native operations need AVX2 and FMA."""
+    level = _table(_table(data, "hardware"), "cpu").get("amd64")
+    if level == "x86-64-v2" and _table(data, "determinism").get("profile") == "portable":
+        yield Problem(
+            ("hardware", "cpu", "amd64"), "the profile 'portable' needs an x86-64-v3 CPU", 'set amd64 = "x86-64-v3"'
+        )
 
 
 def _strings(data: Mapping[str, object]) -> Iterator[Problem]:

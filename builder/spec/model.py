@@ -218,9 +218,10 @@ def _empty(values: tuple[Name, ...]) -> bool:
 class DeterminismTable(_Table):
     """What is held fixed so that bits are the same on every host."""
 
-    profile: Literal["pinned", "none"] = "pinned"
-    """`pinned`: one instruction set, thread count and set of library code paths on every host. `none`: closed world
-    only; results may differ between hosts."""
+    profile: Literal["pinned", "portable", "none"] = "pinned"
+    """`pinned`: one instruction set, thread count and set of library code paths on every host. `portable`: every
+    floating-point operation as the numeric specification says, the same on all platforms. `none`: closed world only;
+    results may differ between hosts."""
     unpin: Annotated[tuple[Name, ...], _UNIQUE, Field(exclude_if=_empty)] = ()
     """Influences, by their names in `kbuild influences`, whose pins the image does without."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.errors import EnvironmentFault, IntegrityError, LockError, NotReproducible
+from builder.errors import EnvironmentFault, IntegrityError, LockError, NotReproducible, SpecError
 from builder.layers import codec
 from builder.layers.entry import Layer
 from builder.layers.pack import pack
@@ -26,8 +26,9 @@ from builder.pipeline import layers as layering
 from builder.pipeline.backend import embedded
 from builder.pipeline.fetching import bring, dates
 from builder.pipeline.layers import Workshop
-from builder.pipeline.snapshot import Snapshot, documents, runtime_files
+from builder.pipeline.snapshot import Snapshot, runtime
 from builder.plan.model import LayerKind, LayerPlan, Plan
+from builder.plan.runtime import Runtime
 from builder.plan.sources import Sources
 from builder.progress import Silent
 from builder.resources import shipped
@@ -138,7 +139,7 @@ def test_the_snapshot_archive_is_asked_for_the_newest_index_of_each_registry() -
 
 def test_the_runtime_is_every_module_of_it(store: Store) -> None:
     root = shipped("kernels")
-    found = {item.path: item for item in runtime_files(store)}
+    found = {item.path: item for item in runtime(loads(TEXT, "spec.toml"), store).modules}
     expected = {root / "__init__.py", *(root / "runtime").rglob("*.py")}
     assert set(found) == {f"opt/kbuild/kernels/{path.relative_to(root).as_posix()}" for path in expected}
     main = found["opt/kbuild/kernels/runtime/__main__.py"]
@@ -147,12 +148,32 @@ def test_the_runtime_is_every_module_of_it(store: Store) -> None:
 
 def test_documents_are_the_spec_and_each_platforms_environment(store: Store) -> None:
     parsed = loads(TEXT.replace('["linux/amd64"]', '["linux/amd64", "linux/arm64"]'), "spec.toml")
-    found = documents(parsed, store)
+    found = runtime(parsed, store).documents
     amd64, arm64 = found["linux/amd64"], found["linux/arm64"]
     assert [item.path for item in amd64] == ["opt/kernel/spec.json", "opt/kernel/environment.json"]
     assert amd64[0] == arm64[0]
     assert amd64[1] != arm64[1], "oneDNN's pin is of one platform"
     assert store.verified(amd64[0].sha256).read_bytes() == canonical(parsed)
+
+
+PORTABLE = TEXT + '[determinism]\nprofile = "portable"\n'
+
+
+def test_the_portable_profile_brings_the_operations_of_each_platform(store: Store) -> None:
+    parsed = loads(PORTABLE.replace('["linux/amd64"]', '["linux/amd64", "linux/arm64"]'), "spec.toml")
+    found = runtime(parsed, store).libraries
+    assert {item.name for item in found["linux/amd64"]} == {"portable-v3", "portable-v4", "referee"}
+    assert {item.name for item in found["linux/arm64"]} == {"portable", "referee"}
+    for item in (*found["linux/amd64"], *found["linux/arm64"]):
+        assert "-ffp-contract=off" in item.flags
+        assert all(store.has(source.sha256) for source in item.sources)
+    assert runtime(loads(TEXT, "spec.toml"), store).libraries == {}
+
+
+def test_a_kernels_own_library_may_not_stand_in_for_one_of_them(store: Store) -> None:
+    text = PORTABLE + '[native.referee]\nsources = ["op.cc"]\n'
+    with pytest.raises(SpecError, match="referee"):
+        runtime(loads(text, "spec.toml"), store)
 
 
 # Making layers side by side
@@ -223,7 +244,7 @@ def record(image: Image, folder: Path, before: Built | None, *, only_locked: boo
     lock = locked(TEXT, DEB, image=before)
     path = folder / "spec.lock"
     file.write(path, lock)
-    taken = Snapshot(loads(TEXT, "spec.toml"), lock, path, Sources((), {}, ()), (), {})
+    taken = Snapshot(loads(TEXT, "spec.toml"), lock, path, Sources((), {}, ()), Runtime((), {}))
     plan = Plan("tiny", "1.0.0", EPOCH, f"sha256:{7:064x}", (), (), {})
     return building._record(taken, plan, image, locked=only_locked, progress=Silent()), file.read(path)
 

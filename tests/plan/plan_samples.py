@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from builder.lock.model import CODEC, Codec, Index, Lock
 from builder.plan.make import make
 from builder.plan.model import PlacedFile, Plan
+from builder.plan.numerics import Numerics
+from builder.plan.runtime import Runtime
 from builder.plan.sources import SourceFile, Sources
 from builder.platforms import Platform
 from builder.spec.identity import canonical
@@ -121,6 +123,7 @@ class Case:
     code: tuple[SourceFile, ...] = (source("model.py"), source("data.json"))
     native: Mapping[str, tuple[SourceFile, ...]] = field(default_factory=lambda: {"op": (source("op.cc"),)})
     runtime: tuple[PlacedFile, ...] = (placed("opt/kbuild/kernels/runtime/__main__.py"),)
+    libraries: Numerics = field(default_factory=dict)
     epoch: int = EPOCH
     format: int = 1
     codec: Codec = CODEC
@@ -157,12 +160,12 @@ class Case:
     def sources(self) -> Sources:
         return Sources(self.code, dict(self.native), (source("net.safetensors"),))
 
-    def documents(self) -> dict[Platform, Sequence[PlacedFile]]:
+    def documents(self) -> dict[Platform, tuple[PlacedFile, ...]]:
         identity = PlacedFile("opt/kernel/spec.json", hashlib.sha256(canonical(self.spec)).hexdigest(), 10)
         return {platform: (identity, placed("opt/kernel/environment.json", platform)) for platform in BOTH}
 
     def plan(self) -> Plan:
-        return make(self.spec, self.lock, self.sources, self.runtime, self.documents())
+        return make(self.spec, self.lock, self.sources, Runtime(self.runtime, self.documents(), self.libraries))
 
     def layer_keys(self, platform: Platform = AMD64) -> dict[str, str]:
         """Each layer's key by its name, in order."""

@@ -28,6 +28,7 @@ from builder.errors import LockError
 from builder.lock.model import Codec
 from builder.plan.make import LARGE_WHEEL, of, python_of
 from builder.plan.model import LayerKind
+from builder.plan.numerics import libraries
 
 ALL = {"base", "jaxlib", "numpy", "wheels", "runtime", "bytecode", "weights net", "native", "kernel"}
 
@@ -168,6 +169,49 @@ def test_another_compiler_or_flag_is_another_image_by_its_labels_alone(other: Ca
     """So it has another digest even if the objects happen to be the same."""
     before, after = (case.plan().platforms[0].labels for case in (SAMPLE, other))
     assert before[label] != after[label]
+
+
+RECIPE = """\
+flags = ["-O3", "-ffp-contract=off"]
+[[library]]
+name = "portable-v3"
+folder = "native"
+platform = "linux/amd64"
+march = "x86-64-v3"
+[[library]]
+name = "referee"
+folder = "referee"
+platform = "linux/amd64"
+march = "x86-64-v3"
+[[library]]
+name = "portable"
+folder = "native"
+platform = "linux/arm64"
+march = "armv8-a"
+"""
+OPERATIONS = (placed("portable/native/dot.cc"), placed("portable/native/common.h"), placed("portable/referee/dot.cc"))
+PORTABLE = SAMPLE.but(
+    text=SAMPLE.text + '[determinism]\nprofile = "portable"\n', libraries=libraries(RECIPE, OPERATIONS)
+)
+
+
+def test_the_portable_profile_compiles_the_runtimes_operations_by_their_own_recipe() -> None:
+    amd64, arm64 = ({layer.name: layer for layer in item.layers} for item in PORTABLE.plan().platforms)
+    layer = amd64["numerics"]
+    assert [item.name for item in layer.native] == ["portable-v3", "referee"]
+    assert layer.native[0].flags == ("-march=x86-64-v3", "-O3", "-ffp-contract=off"), "no flag of the spec's"
+    assert [item.path for item in layer.native[0].sources] == ["portable/native/dot.cc", "portable/native/common.h"]
+    assert [item.path for item in layer.native[1].sources] == ["portable/referee/dot.cc"]
+    assert [item.name for item in layer.artifacts] == ["jaxlib"], "for XLA's headers"
+    assert layer.driver == amd64["native"].driver
+    assert [item.name for item in arm64["numerics"].native] == ["portable"]
+    assert PORTABLE.plan().platforms[0].labels["org.kbuild.numerics"] == "1"
+
+
+def test_a_kernels_flags_do_not_reach_the_runtimes_operations() -> None:
+    assert changed(PORTABLE, PORTABLE.writing('"-O2"', '"-O1"')) == {"native", "kernel"}
+    edited = libraries(RECIPE, (placed("portable/native/dot.cc", "edited"), *OPERATIONS[1:]))
+    assert changed(PORTABLE, PORTABLE.but(libraries=edited)) == {"numerics"}
 
 
 def test_equal_inputs_give_equal_plans() -> None:

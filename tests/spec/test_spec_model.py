@@ -334,6 +334,13 @@ def test_no_cpu_is_asked_for_what_none_can_be(hardware, loc, message):
     assert refused(hardware=hardware) == [(("hardware", *loc), message)]
 
 
+def test_the_portable_profile_has_a_floor():
+    portable = {"profile": "portable"}
+    assert spec_of(determinism=portable, hardware={"cpu": {"amd64": "x86-64-v3"}})
+    ((loc, message),) = refused(determinism=portable, hardware={"cpu": {"amd64": "x86-64-v2"}})
+    assert (loc, message) == (("hardware", "cpu", "amd64"), "the profile 'portable' needs an x86-64-v3 CPU")
+
+
 def test_features_that_nobody_asks_for_leave_the_identity_alone():
     plain, spelt = spec_of(), spec_of(hardware={"features": {}, "without": {"amd64": []}})
     assert identity(plain) == identity(spelt)

@@ -1,0 +1,48 @@
+"""The runtime's own native operations, which a kernel of the profile `portable` calls. Pure.
+
+Their recipe is `kernels/runtime/portable/native/build.toml`. No flag of a spec reaches them: they are to give the same
+bits in every image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import tomli
+
+from builder.plan.model import NativeObject, PlacedFile
+from builder.platforms import Platform
+from builder.spec.model import NativeTable
+
+RECIPE: Final = "portable/native/build.toml"
+"""Below the runtime's folder."""
+
+HEADERS: Final = ("jaxlib/include",)
+
+VERSION: Final = "1"
+"""Of the numeric specification, docs/numerics/, that these operations implement."""
+
+Numerics = Mapping[Platform, tuple[NativeObject, ...]]
+
+
+def libraries(recipe: str, files: Sequence[PlacedFile]) -> Numerics:
+    """The objects to compile for each platform, in the recipe's order.
+
+    Args:
+        recipe: the text of `RECIPE`, which kbuild ships.
+        files: every source and header, by its path below the runtime's folder.
+    """
+    data: Mapping[str, Any] = tomli.loads(recipe)
+    made: dict[Platform, list[NativeObject]] = {}
+    for item in data["library"]:
+        sources = tuple(file for file in files if file.path.startswith(f"portable/{item['folder']}/"))
+        flags = (f"-march={item['march']}", *data["flags"])
+        table = NativeTable(sources=tuple(file.path for file in sources), flags=flags, headers=HEADERS)
+        made.setdefault(item["platform"], []).append(NativeObject(item["name"], table, flags, sources))
+    return {platform: tuple(items) for platform, items in made.items()}
+
+
+def names(numerics: Numerics) -> frozenset[str]:
+    """The libraries' names, which no table of a kernel's own may have."""
+    return frozenset(item.name for items in numerics.values() for item in items)
