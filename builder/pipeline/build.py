@@ -72,7 +72,13 @@ def build(
     plan = make(taken.spec, taken.lock, taken.sources, taken.runtime)
     packages = PackageReader(store, machine.jobs)
     workshops = [
-        Workshop(store, packages, make_one(taken.lock.artifact, packages, taken.spec.os.allow_scripts), progress)
+        Workshop(
+            store,
+            packages,
+            make_one(taken.lock.artifact, packages, taken.spec.os.allow_scripts),
+            progress,
+            machine.jobs,
+        )
         for make_one in (backend, *others)
     ]
     builders = tuple(workshop.backend.name for workshop in workshops)

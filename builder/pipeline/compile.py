@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from builder.backends.action import Backend
@@ -47,16 +48,15 @@ def bytecode(
     return bytecode_entries(store.verified(output), sources, epoch=plan.epoch)
 
 
-def native(plan: LayerPlan, store: Store, backend: Backend, progress: Progress) -> list[Entry]:
+def native(plan: LayerPlan, *, store: Store, backend: Backend, progress: Progress, jobs: int) -> list[Entry]:
     """The layer's shared objects, each at `opt/kernel/lib/<name>.so`."""
     driver = plan.driver
     if driver is None:
         raise ValueError(f"the layer {plan.name} has no compiler")
-    entries: list[Entry] = []
     headers = {header for item in plan.native for header in item.table.headers}
     found = _headers(plan.artifacts, headers, store)
-    for item in plan.native:
-        action = native_action(
+    actions = [
+        native_action(
             item.name,
             compiler=driver,
             flags=item.flags,
@@ -66,9 +66,12 @@ def native(plan: LayerPlan, store: Store, backend: Backend, progress: Progress) 
             specs=store.add(LINK_SPECS.encode()),
             epoch=plan.epoch,
         )
-        output = backend.run(action, progress)
-        entries += [replace(entry, path=f"{LIBRARIES}/{entry.path}") for entry in tar_entries(store.verified(output))]
-    return ordered(entries, epoch=plan.epoch)
+        for item in plan.native
+    ]
+    with ThreadPoolExecutor(jobs) as pool:  # a compiler uses one core
+        outputs = list(pool.map(lambda action: backend.run(action, progress), actions))
+    entries = [entry for output in outputs for entry in tar_entries(store.verified(output))]
+    return ordered([replace(entry, path=f"{LIBRARIES}/{entry.path}") for entry in entries], epoch=plan.epoch)
 
 
 def _below(folders: Iterable[str]) -> tuple[str, ...]:

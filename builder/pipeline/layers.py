@@ -36,12 +36,14 @@ WEIGHTS = "opt/kernel/weights"
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What layers are made with: where blobs are, what reads packages, what runs compilers, and who is told."""
+    """What layers are made with: where blobs are, what reads packages, what runs compilers, who is told, and how
+    many compilers may run side by side."""
 
     store: Store
     packages: PackageReader
     backend: Backend
     progress: Progress
+    jobs: int = 1
 
 
 def recall(plan: LayerPlan, store: Store, backend: str = DEFAULT) -> Layer | None:
@@ -101,7 +103,9 @@ def _entries(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
         case LayerKind.WEIGHTS:
             return [entry for item in plan.artifacts for entry in _weights(item, plan.epoch, workshop.store)]
         case LayerKind.NATIVE:
-            return native(plan, workshop.store, workshop.backend, workshop.progress)
+            return native(
+                plan, store=workshop.store, backend=workshop.backend, progress=workshop.progress, jobs=workshop.jobs
+            )
 
 
 def _base(plan: LayerPlan, debs: Sequence[Artifact], workshop: Workshop) -> list[Entry]:

@@ -77,7 +77,7 @@ def rendering(
     parts = (materials.image, materials.interpreter, materials.toolchain, materials.tools)
     wanted = {item.sha256: item for part in parts for item in part if item.registry != "local"}
     bring(list(wanted.values()), lock, machine, store, progress)
-    _compile_again(image, manifest, Workshop(store, packages, recorder, progress))
+    _compile_again(image, manifest, Workshop(store, packages, recorder, progress, machine.jobs))
     with progress.step("render"):
         return gather(
             (plan.name, plan.version), manifest, materials, recorder.compiled,
