@@ -36,8 +36,10 @@ WEIGHTS = "opt/kernel/weights"
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What layers are made with: where blobs are, what reads packages, what runs compilers, who is told, and how
-    many compilers may run side by side."""
+    """What layers are made with: where blobs are, what reads packages, what compiles, who is told.
+
+    `jobs` is how many compilers may run side by side.
+    """
 
     store: Store
     packages: PackageReader
