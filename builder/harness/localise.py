@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from builder.errors import IntegrityError, KbuildError
 from builder.harness.compare.model import TensorDiff
 from builder.harness.localise_ask import Pair, Tracer
-from builder.harness.localise_causes import CHANGED, PROGRAM, Suspect, suspects
+from builder.harness.localise_causes import PROGRAM, Suspect, argued, suspects
 from builder.harness.localise_model import Found, Localisation, Operation
 from builder.harness.localise_segments import Stretch, search
 from builder.harness.trace import ARGUMENTS, WINDOW, Frame, Hashes, Leaf
@@ -153,13 +153,12 @@ def _arguments(pair: Pair, base: Localisation, parted: _Parted) -> Localisation:
         if one.program == two.program and one.primitive in ARGUMENTS and one.outputs != two.outputs
     ]
     diffs = pair.values(mode="values", equations=[leaf.path for leaf in differing[:64]])
-    causes = dict.fromkeys(CHANGED[leaf.primitive] for leaf in differing)
     return replace(
         base,
         found=Found.ARGUMENT,
         operations=tuple(Operation.of_leaf(leaf, a.place(leaf)) for leaf in differing),
         outputs=diffs,
-        suspects=tuple(Suspect(*cause) for cause in causes),
+        suspects=argued((leaf.primitive for leaf in differing), pair.receipts),
     )
 
 

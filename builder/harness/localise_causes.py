@@ -1,7 +1,7 @@
 """Which influences can make one operation give other bits: a table, and how what is known of two hosts orders it.
 
-A row says which operations an influence acts on, which variables or flags of XLA set it, and by which of a host's facts
-it may show. An order is not a proof: the proof is a run with that influence pinned.
+A row says which operations an influence acts on, and by which of a host's facts it may show. The influence table knows
+what sets it. An order is not a proof: the proof is a run with that influence pinned.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from builder.determinism.influences import INFLUENCES
 from builder.harness.compare.model import Element, TensorDiff
 
 EVERY: Final = frozenset({"*"})
@@ -34,6 +35,11 @@ DRAWS: Final = frozenset(
 ESTIMATES: Final = frozenset({"rsqrt", "sqrt"})
 """XLA makes x / sqrt(y) into x * rsqrt(y) where it compiles the two together."""
 
+EXTREMES: Final = frozenset(
+    {"max", "min", "clamp", "reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "cummax", "cummin",
+     "argmax", "argmin", "select_and_scatter_add", "select_and_gather_add"}
+)  # fmt: skip
+
 FUSED: Final = frozenset({"fma-contraction", "rsqrt-approximation"})
 """What acts on several operations that are compiled as one."""
 
@@ -42,67 +48,88 @@ FOREIGN: Final = frozenset({"ffi_call", "pure_callback", "io_callback", "custom_
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One influence. `knobs` are variables of the environment, or flags of XLA without their dashes."""
+    """One influence, by its name in the influence table; `facts` are keys of a receipt's `host`."""
 
     influence: str
     acts_on: frozenset[str]
-    knobs: frozenset[str]
     facts: frozenset[str]
     why: str
 
+    @property
+    def knobs(self) -> frozenset[str]:
+        """Variables of the environment, or flags of XLA without their dashes, that set it."""
+        return PINS[self.influence]
+
+
+PINS: Final[Mapping[str, frozenset[str]]] = {one.name: frozenset(one.pins) for one in INFLUENCES}
+"""What sets each influence."""
+
+_CPU: Final = frozenset({"features", "cpu"})
+_CACHES: Final = frozenset({"caches_kernel", "caches_cpu"})
+_CORES: Final = frozenset({"cores"})
 
 TABLE: Final[tuple[Row, ...]] = (
     Row(
-        "flush-to-zero", frozenset(), frozenset({"xla_cpu_ftz", "xla_gpu_ftz"}), frozenset(),
+        "flush-to-zero", frozenset(), frozenset(),
         "one host gives zero where the other gives a subnormal number: one flushes these",
     ),
     Row(
-        "matmul-dispatch", PRODUCTS,
-        frozenset({"DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "xla_cpu_enable_platform_dependent_math",
-                   "xla_cpu_experimental_ynn_fusion_type", "xla_cpu_use_onednn", "xla_cpu_use_xnnpack"}),
-        frozenset({"features", "cpu", "caches"}),
-        "YNNPACK, oneDNN and Eigen pick kernels by instruction set, and block by the sizes of caches",
+        "matmul-dispatch", PRODUCTS, _CPU,
+        "oneDNN, and Eigen around it, pick kernels by instruction set, and block by the sizes of caches",
     ),
     Row(
-        "lapack-dispatch", LINEAR, frozenset({"OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "MKL_CBWR"}),
-        frozenset({"features", "cpu"}), "OpenBLAS, by way of SciPy, picks kernels by CPU and splits work by thread",
+        "cache-sizes", PRODUCTS, _CACHES,
+        "Eigen cuts sums over thousands of products by the sizes of caches, and nothing pins these",
+    ),
+    Row("lapack-dispatch", LINEAR, _CPU, "OpenBLAS, by way of SciPy, picks kernels by CPU"),
+    Row("lapack-threads", LINEAR, _CORES, "OpenBLAS splits work by thread, and makes no more than there are cores"),
+    Row(
+        "rsqrt-approximation", ESTIMATES | PRODUCTS, _CPU,
+        "the CPU's own estimate is refined, and estimates differ between makers; YNNPACK's products follow the CPU",
     ),
     Row(
-        "rsqrt-approximation", ESTIMATES, frozenset({"xla_cpu_enable_platform_dependent_math", "xla_cpu_max_isa"}),
-        frozenset({"features", "cpu"}), "the CPU's own estimate is refined, and estimates differ between makers",
-    ),
-    Row(
-        "threads", SUMS | PRODUCTS | frozenset({"fft", "argmax", "argmin", "sort"}),
-        frozenset({"NPROC", "PJRT_NPROC", "OMP_NUM_THREADS"}), frozenset({"cores"}),
+        "threads", SUMS | PRODUCTS | frozenset({"fft", "argmax", "argmin", "sort"}), _CORES,
         "work is split by the size of the thread pool, and each split rounds in another order",
     ),
     Row(
-        "vector-width", SUMS | PRODUCTS | frozenset({"fft"}),
-        frozenset({"xla_cpu_prefer_vector_width", "xla_cpu_max_isa"}), frozenset({"features", "cpu"}),
+        "ynnpack", SUMS, _CORES, "YNNPACK splits sums by the size of the thread pool"
+    ),
+    Row(
+        "vector-width", SUMS | PRODUCTS | frozenset({"fft"}), _CPU,
         "partial sums stand in vector lanes, so more lanes add in another order",
     ),
     Row(
         "fma-contraction", CURVES | SUMS | PRODUCTS | frozenset({"mul", "add", "sub", "fft"}) | ESTIMATES,
-        frozenset({"xla_cpu_max_isa"}), frozenset({"features"}),
+        frozenset({"features"}),
         "where the instruction set has fused multiply-add, a product is not rounded before it is added",
     ),
     Row(
-        "fast-math", CURVES | SUMS | frozenset({"div", "sqrt", "max", "min", "mul", "add", "sub"}) | ESTIMATES,
-        frozenset({"xla_cpu_enable_fast_math", "xla_cpu_enable_fast_min_max", "xla_cpu_fast_math_honor_nans",
-                   "xla_cpu_fast_math_honor_infs", "xla_cpu_fast_math_honor_division",
-                   "xla_cpu_fast_math_honor_functions"}),
-        frozenset(), "the compiler may reorder and approximate",
+        "fast-math", CURVES | SUMS | frozenset({"div", "mul", "add", "sub"}) | ESTIMATES, frozenset(),
+        "the compiler may reorder and approximate",
     ),
     Row(
-        "prng", DRAWS, frozenset({"JAX_THREEFRY_PARTITIONABLE", "JAX_DEFAULT_PRNG_IMPL"}), frozenset(),
-        "random bits follow from the generator and from how it is split",
+        "fast-min-max", EXTREMES, frozenset(), "the compiler may drop NaN or the sign of zero"
     ),
+    Row("prng", DRAWS, frozenset(), "random bits follow from the generator and from how it is split"),
     Row(
-        "native-code", FOREIGN, frozenset({"GLIBC_TUNABLES", "LD_PRELOAD"}), frozenset({"features", "cpu", "libc"}),
+        "native-code", FOREIGN, _CPU | frozenset({"libc"}),
         "code outside of XLA: its own dispatch, its compiler's flags, the floating-point mode that it sets",
     ),
-    Row("compiler", EVERY, frozenset({"XLA_FLAGS"}), frozenset(), "XLA compiles this for the CPU that it finds"),
+    Row("openmp", FOREIGN, _CORES, "sums in OpenMP loops are split by thread"),
+    Row("libm-dispatch", FOREIGN, frozenset({"libm"}), "glibc picks variants of its functions by CPU"),
+    Row("numpy-dispatch", FOREIGN, frozenset({"features"}), "NumPy picks loops by CPU"),
+    Row("compiler", EVERY, _CPU, "XLA compiles this for the CPU that it finds"),
 )  # fmt: skip
+
+LOADED: Final[tuple[Row, ...]] = (
+    Row("numpy-dispatch", EVERY, frozenset({"features"}), "NumPy picks loops by CPU"),
+    Row("libm-dispatch", EVERY, frozenset({"libm"}), "glibc picks variants of its functions by CPU"),
+    Row("hash-seed", EVERY, frozenset(), "something walks a set of strings"),
+    Row("locale", EVERY, frozenset(), "something reads the locale"),
+    Row("time-zone", EVERY, frozenset(), "something reads the local time"),
+    Row("environment", EVERY, frozenset(), "something reads the environment"),
+)  # fmt: skip
+"""What can move values that a kernel's own Python computes before the program begins, in `load` and `prepare`."""
 
 CHANGED: Final[Mapping[str, tuple[str, str]]] = {
     "parameter": ("weights", "the hosts were given different weights"),
@@ -152,6 +179,22 @@ def suspects(
         weight += 2 if fused and row.influence in FUSED else 0
         found.append((weight, Suspect(row.influence, row.why, seen)))
     return tuple(suspect for _, suspect in sorted(found, key=lambda item: -item[0]))
+
+
+def argued(roles: Iterable[str], receipts: tuple[Mapping[str, Any], Mapping[str, Any]]) -> tuple[Suspect, ...]:
+    """Influences that can change what the program begins with: first those that are nothing but that.
+
+    Args:
+        roles: what differs: keys of `CHANGED`.
+        receipts: of both runs.
+    """
+    named = frozenset(roles)
+    found = [Suspect(*CHANGED[role]) for role in CHANGED if role in named]
+    if named == {"key"}:
+        return tuple(found)
+    knobs, facts = differing(*receipts)
+    rows = [(row, (*sorted(knobs & row.knobs), *sorted(facts & row.facts))) for row in LOADED]
+    return (*found, *(Suspect(row.influence, row.why, seen) for row, seen in rows if seen))
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:

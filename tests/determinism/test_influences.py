@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from platform import machine
 
 import pytest
 
 from builder.determinism import reference
 from builder.determinism.check import checked
 from builder.determinism.held import How, holdings, nobodys, overrides
+from builder.determinism.influence import Seen
 from builder.determinism.influences import INFLUENCES
 from builder.determinism.table import CLOSED, NUMERIC
 from builder.spec.findings import SpecErrors
@@ -44,11 +46,31 @@ def test_names_are_unique_and_say_what_they_stand_for():
     assert all(item.factor and item.acts and item.evidence and item.source for item in INFLUENCES)
 
 
-def test_localisation_speaks_of_influences_of_the_table():
-    from builder.harness.localise_causes import CHANGED, PROGRAM, TABLE
+def test_localisation_suspects_whatever_can_move_bits_of_one_image_and_nothing_else():
+    from builder.harness.localise_causes import CHANGED, LOADED, PROGRAM, TABLE
 
-    spoken = {row.influence for row in TABLE} | {name for name, _ in CHANGED.values()} | {PROGRAM[0]}
+    spoken = {row.influence for row in (*TABLE, *LOADED)} | {name for name, _ in CHANGED.values()} | {PROGRAM[0]}
     assert spoken <= {item.name for item in INFLUENCES}
+    moving = {item.name for item in INFLUENCES if item.seen is Seen.MOVED}
+    # The image's bytes hold the first, its environment the second; the third shows as threads, the last is refused.
+    assert moving - spoken == {"os", "x64", "affinity", "rounding-mode"}
+
+
+def test_localisation_knows_every_pin_of_what_it_suspects():
+    from builder.harness.localise_causes import LOADED, TABLE
+
+    pins = {item.name: set(item.pins) for item in INFLUENCES}
+    assert all(row.knobs == pins[row.influence] for row in (*TABLE, *LOADED))
+    (products,) = [row for row in TABLE if row.influence == "matmul-dispatch"]
+    assert "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL" in products.knobs
+
+
+def test_localisation_names_facts_that_receipts_have():
+    from builder.harness.localise_causes import LOADED, TABLE
+    from kernels.runtime.host import observe
+
+    named = {fact for row in (*TABLE, *LOADED) for fact in row.facts}
+    assert named - observe().described().keys() <= ({"caches_cpu"} if machine() != "x86_64" else set())
 
 
 def test_the_profile_pins_whatever_has_a_pin():

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from builder.errors import EnvironmentFault, IntegrityError
 from builder.harness.compare.model import Status, TensorDiff
 from builder.harness.localise import localise, split
-from builder.harness.localise_causes import TABLE, suspects
+from builder.harness.localise_causes import TABLE, argued, suspects
 from builder.harness.localise_model import Found
 
 
@@ -174,6 +174,27 @@ def test_receipts_that_say_nothing(receipt):
 def test_every_row_can_be_suspected():
     seen = {name for row in TABLE for name in names(suspects(row.acts_on, (), ({}, {})))}
     assert seen | {"flush-to-zero"} == {row.influence for row in TABLE}
+
+
+def test_every_knob_makes_its_influence_the_first_suspect():
+    for row in TABLE:
+        for knob in row.knobs:
+            flags = {"XLA_FLAGS": f"--{knob}=1"} if knob.startswith("xla_") else {knob: "1"}
+            assert names(suspects(row.acts_on, (), receipts(flags, {})))[0] == row.influence, knob
+
+
+def test_caches_that_differ_are_seen():
+    found = suspects(["dot_general"], (), receipts({}, {}, caches_kernel=["L1 data 32768"]))
+    assert (found[0].influence, found[0].seen) == ("cache-sizes", ("caches_kernel",))
+
+
+def test_parameters_that_differ_may_have_been_computed_differently():
+    assert names(argued(["parameter"], ({}, {}))) == ["weights"]
+    found = argued(["parameter"], receipts({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2"}, features=["avx512f"]))
+    assert [(one.influence, one.seen) for one in found] == [
+        ("weights", ()), ("numpy-dispatch", ("features",)), ("hash-seed", ("PYTHONHASHSEED",)),
+    ]  # fmt: skip
+    assert names(argued(["key"], receipts({}, {}, features=["avx512f"]))) == ["seed"]
 
 
 def test_zero_against_a_subnormal_is_flushing(tmp_path):
