@@ -73,8 +73,8 @@ def unmet(spec: Spec, platform: Platform) -> list[Problem]:
     found: list[Problem] = []
     for index, name in enumerate(spec.hardware.forbid):
         loc = ("hardware", "forbid", index)
-        if name in UNAVOIDABLE:
-            hint = f"take {name!r} out: results are the same on every host of a platform all the same"
+        if name in UNAVOIDABLE and spec.determinism.profile != "portable":
+            hint = f'take {name!r} out, or set profile = "portable" in [determinism], whose operations keep them'
             found.append(Problem(loc, f"{name!r} cannot be ruled out: {UNAVOIDABLE[name]}", hint))
         for flag, value in GUARANTEES.get(name, {}).items():
             if chosen.get(flag) != value:

@@ -230,8 +230,10 @@ GUARANTEES: Final[Mapping[str, Mapping[str, str]]] = {
 UNAVOIDABLE: Final[Mapping[str, str]] = {
     "flush-to-zero": "XLA flushes subnormal numbers on every CPU thread of its own, whatever its flags say",
 }
-"""What `hardware.forbid` may name and nothing rules out, with the reason. (Inside of a call MXCSR is 0x9fe2, which has
-FTZ and DAZ set, with jaxlib 0.10.2 and `xla_cpu_ftz=false`.)"""
+"""What `hardware.forbid` may name and no pin rules out, only the profile `portable`, with the reason.
+
+(Inside of a call MXCSR is 0x9fe2, which has FTZ and DAZ set, with jaxlib 0.10.2 and `xla_cpu_ftz=false`.)
+"""
 
 STRICT_COMPILER: Final = frozenset({"fast-math"})
 """What fast-math flags of the compiler let in."""

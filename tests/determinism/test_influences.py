@@ -11,6 +11,7 @@ from builder.determinism.check import checked
 from builder.determinism.held import How, holdings, nobodys, overrides
 from builder.determinism.influence import Seen
 from builder.determinism.influences import INFLUENCES
+from builder.determinism.pins import environment
 from builder.determinism.table import CLOSED, NUMERIC
 from builder.spec.findings import SpecErrors
 
@@ -135,6 +136,13 @@ def test_what_the_tables_refuse_is_found_at_its_place(tmp_path, text, line, mess
     assert finding.line == line
     assert message in finding.message
     assert hint in (finding.hint or "")
+
+
+def test_only_portable_numerics_keep_subnormal_numbers(tmp_path):
+    spec = spec_of(tmp_path, '[determinism]\nprofile = "portable"\n[hardware]\nforbid = ["flush-to-zero"]\n')
+    assert spec.hardware.forbid == ("flush-to-zero",)
+    pinned = spec_of(tmp_path)
+    assert environment(spec, AMD64) == environment(pinned, AMD64), "what runs around the program is pinned alike"
 
 
 def test_the_reference_is_the_table():
