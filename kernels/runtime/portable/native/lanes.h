@@ -52,7 +52,7 @@ inline Vector<T> load(const T* from) {
   return out;
 }
 
-// The first `count` elements, fewer than a vector's, the rest being `fill`; nothing beyond them is read.
+// The first `count` elements, no more than a vector's, the rest being `fill`; nothing beyond them is read.
 template <typename T>
 inline Vector<T> load_some(const T* from, int count, T fill) {
 #if defined(__AVX512F__)
@@ -60,6 +60,17 @@ inline Vector<T> load_some(const T* from, int count, T fill) {
     return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), static_cast<__mmask16>((1u << count) - 1), from);
   } else {
     return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), static_cast<__mmask8>((1u << count) - 1), from);
+  }
+#elif defined(__AVX2__)
+  alignas(32) static constexpr int32_t kWords[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  const int words = count * static_cast<int>(sizeof(T) / 4);
+  const __m256i mask = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kWords + 8 - words));
+  if constexpr (std::is_same_v<T, float>) {
+    const __m256 some = _mm256_maskload_ps(from, mask);
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), some, _mm256_castsi256_ps(mask));
+  } else {
+    const __m256d some = _mm256_maskload_pd(from, mask);
+    return _mm256_blendv_pd(_mm256_set1_pd(fill), some, _mm256_castsi256_pd(mask));
   }
 #else
   T buffer[kWide<T>];
@@ -121,6 +132,7 @@ template <typename Op, typename T>
 inline T fold_chunk(const T* x, int64_t n) {
   constexpr int kCount = kLanes<T> / kWide<T>;
   constexpr T kStart = Op::template kStart<T>;
+  if (n <= kWide<T>) return tree<Op, T, kBytes>(Op::apply(Vector<T>{} + kStart, load_some(x, static_cast<int>(n), kStart)));
   Vector<T> lane[kCount];
   for (auto& one : lane) one = Vector<T>{} + kStart;
   int64_t at = 0;

@@ -1,0 +1,226 @@
+// R1 and R2 over any axes of a dense operand, without moving it first.
+//
+// If the last dimension is reduced, a result reads runs of memory and vectors lie along them (reduce_rows). If it is
+// kept, vectors lie across neighbouring results (reduce_columns), with a lane for each of R1's in memory. Neither can
+// be seen in the result. Both cut the list of reduced elements into R1's chunks, which are what threads share.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "native/lanes.h"
+#include "native/strided.h"
+#include "native/widen.h"
+
+namespace portable {
+
+
+// The two-operand form of R2, for vectors of numbers: equal operands differ at most in a zero's sign.
+template <int sign>
+struct Extremum {
+  template <typename T>
+  static constexpr T kStart = -sign * std::numeric_limits<T>::infinity();
+  template <typename T>
+  static T scalar(T a, T b) {
+    if (a != a) return a;
+    if (a == b) return std::signbit(a) == (sign > 0) ? b : a;
+    return (sign > 0 ? a > b : a < b) ? a : b;
+  }
+  template <typename V>
+  static V apply(V a, V b) {
+    if constexpr (std::is_floating_point_v<V>) {
+      return scalar(a, b);
+    } else {
+      decltype(a == b) p, q;
+      std::memcpy(&p, &a, sizeof p);
+      std::memcpy(&q, &b, sizeof q);
+      if constexpr (sign > 0) {
+        p &= q;
+      } else {
+        p |= q;
+      }
+      V same;
+      std::memcpy(&same, &p, sizeof same);
+      const V other = a == b ? same : b;
+      return ((sign > 0 ? a > b : a < b) | (a != a)) ? a : other;
+    }
+  }
+};
+using Maximum = Extremum<1>;
+using Minimum = Extremum<-1>;
+
+template <typename Op, typename T>
+T reduce_run(const T* x, int64_t n) {
+  if constexpr (std::is_same_v<Op, Maximum>) return lanes::extremum_row<1>(x, n);
+  else if constexpr (std::is_same_v<Op, Minimum>) return lanes::extremum_row<-1>(x, n);
+  else return lanes::fold_row<Op>(x, n);
+}
+
+inline int64_t chunks(int64_t n) { return std::max<int64_t>(1, (n + kChunk - 1) / kChunk); }
+
+// Elements that one piece of work should read at least, for threads to pay.
+inline constexpr int64_t kPiece = 32768;
+
+template <typename Op, typename T>
+void reduce_rows(ffi::ThreadPool& pool, Source<T> x, const Split& split, T* out) {
+  const int64_t results = count(split.kept), n = count(split.reduced), pieces = chunks(n);
+  const int64_t run = split.reduced.back().size;
+  const Extents outer(split.reduced.begin(), split.reduced.end() - 1);
+  std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * pieces] : nullptr);
+  T* into = pieces > 1 ? partial.get() : out;
+  const bool dense = outer.empty() && (split.kept.empty() || (split.kept.size() == 1 && split.kept[0].stride == n));
+  parallel(pool, results * pieces, kPiece / std::min(n, kChunk), [&](int64_t begin, int64_t end) {
+    T buffer[kChunk];
+    if (dense && pieces == 1) {  // short rows are many: nothing to divide
+      for (int64_t at = begin; at < end; ++at) into[at] = reduce_run<Op>(x.read(at * n, n, buffer), n);
+      return;
+    }
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t first = at % pieces * kChunk, size = std::min(kChunk, n - first);
+      const Source<T> base = x + offset(split.kept, at / pieces);
+      const T* list = buffer;
+      if (first / run == (first + size - 1) / run) {
+        list = base.read(offset(outer, first / run) + first % run, size, buffer);
+      } else {
+        for (int64_t i = 0; i < size;) {
+          const int64_t index = first + i, step = std::min(size - i, run - index % run);
+          base.copy(offset(outer, index / run) + index % run, step, buffer + i);
+          i += step;
+        }
+      }
+      into[at] = reduce_run<Op>(list, size);
+    }
+  });
+  if (pieces == 1) return;
+  parallel(pool, results, kPiece / pieces, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) out[at] = reduce_run<Op>(partial.get() + at * pieces, pieces);
+  });
+}
+
+// lane[i] = lane[i] op row[i] for i < n, with each of the rows in turn; a fresh lane starts here.
+template <typename Op, int rows_here, bool fresh, typename T>
+void fold_rows(T* __restrict lane, const T* const* rows, int64_t n) {
+  using V = lanes::Vector<T>;
+  constexpr int kWide = lanes::kWide<T>;
+  constexpr T kStart = Op::template kStart<T>;
+  int64_t i = 0;
+  for (; i + kWide <= n; i += kWide) {
+    V v = fresh ? V{} + kStart : lanes::load(lane + i);
+    for (int r = 0; r < rows_here; ++r) v = Op::apply(v, lanes::load(rows[r] + i));
+    std::memcpy(lane + i, &v, sizeof v);
+  }
+  for (; i < n; ++i) {
+    T v = fresh ? kStart : lane[i];
+    for (int r = 0; r < rows_here; ++r) v = Op::apply(v, rows[r][i]);
+    lane[i] = v;
+  }
+}
+
+template <typename Op, bool fresh, typename T>
+void fold_into(T* lane, const T* const* rows, int count, int64_t n) {
+  switch (count) {
+    case 1: return fold_rows<Op, 1, fresh>(lane, rows, n);
+    case 2: return fold_rows<Op, 2, fresh>(lane, rows, n);
+    case 3: return fold_rows<Op, 3, fresh>(lane, rows, n);
+    default: return fold_rows<Op, 4, fresh>(lane, rows, n);
+  }
+}
+
+// Whether the order of the elements can be seen; if not, one lane does.
+template <typename Op>
+inline constexpr bool kOrdered = !std::is_same_v<Op, Maximum> && !std::is_same_v<Op, Minimum>;
+
+inline constexpr int64_t kColumns = 128;  // results side by side: their lanes of binary32 are 32 KiB
+
+// One chunk of `rows` rows, each `width` neighbouring results wide and lying where `row` says; `flat` if they lie
+// behind one another, so that all the lanes are one run of memory. The result is left in lane[0 … width - 1].
+// The buffer holds four times what the lanes do.
+template <typename Op, typename T, typename Row>
+void fold_columns(const Source<T>& x, const Row& row, int64_t rows, int64_t width, bool flat, T* lane, T* buffer) {
+  const int64_t depth = kOrdered<Op> || flat ? kLanes<T> : 1, used = std::min(rows, depth);
+  auto fold = [&](int64_t first, int64_t into, int64_t n, int groups) {
+    const T* from[4];
+    for (int g = 0; g < groups; ++g) from[g] = x.read(row(first + g * depth), n, buffer + g * n);
+    if (first < depth) {
+      fold_into<Op, true>(lane + into * width, from, groups, n);
+    } else {
+      fold_into<Op, false>(lane + into * width, from, groups, n);
+    }
+  };
+  for (int64_t at = 0; at < rows;) {
+    const int groups = static_cast<int>(std::clamp<int64_t>((rows - at) / depth, 1, 4));
+    const int64_t deep = std::min(rows - at, depth);
+    if (flat) {
+      fold(at, 0, deep * width, groups);
+    } else {
+      for (int64_t l = 0; l < deep; ++l) fold(at + l, l, width, groups);
+    }
+    at += groups * depth;
+  }
+  for (int64_t s = depth / 2; s > 0; s /= 2) {
+    const int64_t n = std::min(s, used - s);  // a lane that holds the start changes nothing
+    if (n <= 0) continue;
+    const T* upper = lane + s * width;
+    fold_rows<Op, 1, false>(lane, &upper, n * width);
+  }
+}
+
+// Results side by side, `width` of them for each element of `outer`.
+template <typename Op, typename T>
+void reduce_columns(ffi::ThreadPool& pool, Source<T> x, const Extents& outer, const Extents& reduced, int64_t width,
+                    T* out) {
+  const int64_t n = count(reduced), pieces = chunks(n), blocks = (width + kColumns - 1) / kColumns;
+  const int64_t results = count(outer);
+  const bool dense = reduced.size() == 1;
+  const bool flat = blocks == 1 && dense && reduced[0].stride == width;
+  std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * pieces * width] : nullptr);
+  T* into = pieces > 1 ? partial.get() : out;
+  const int64_t reads = std::min(n, kChunk) * std::min(width, kColumns);
+  parallel(pool, results * pieces * blocks, kPiece / reads, [&](int64_t begin, int64_t end) {
+    std::unique_ptr<T[]> scratch(new T[(x.widen == nullptr ? 1 : 5) * kLanes<T> * kColumns]);
+    std::vector<int64_t> offsets(dense ? 0 : std::min(n, kChunk));
+    int64_t known = -1;
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t row_of_results = at / blocks, column = at % blocks * kColumns;
+      const int64_t piece = row_of_results % pieces, first = piece * kChunk, rows = std::min(kChunk, n - first);
+      const int64_t here = std::min(kColumns, width - column);
+      if (!dense && known != piece) {
+        for (int64_t r = 0; r < rows; ++r) offsets[r] = offset(reduced, first + r);
+        known = piece;
+      }
+      auto row = [&](int64_t r) { return dense ? (first + r) * reduced[0].stride : offsets[r]; };
+      T* lane = scratch.get();
+      fold_columns<Op>(x + (offset(outer, row_of_results / pieces) + column), row, rows, here, flat, lane,
+                       lane + kLanes<T> * kColumns);
+      std::copy_n(lane, here, into + row_of_results * width + column);
+    }
+  });
+  if (pieces == 1) return;
+  const auto again = Source<T>::template of<T>(partial.get());
+  reduce_columns<Op, T>(pool, again, {{results, pieces * width}}, {{pieces, width}}, width, out);
+}
+
+// The results in T and not yet canonical.
+template <typename Op, typename T>
+void reduce_any(ffi::ThreadPool& pool, Source<T> x, Split split, T* out) {
+  const int64_t results = count(split.kept), n = count(split.reduced);
+  if (results == 0) return;
+  constexpr T kStart = Op::template kStart<T>;
+  if (n == 0) {
+    std::fill_n(out, results, kStart);
+  } else if (n == 1) {
+    parallel(pool, results, kPiece, [&](int64_t begin, int64_t end) {
+      x.copy(begin, end - begin, out + begin);
+      for (int64_t i = begin; i < end; ++i) out[i] = Op::apply(kStart, out[i]);
+    });
+  } else if (split.kept.empty() || split.kept.back().stride > split.reduced.back().stride) {
+    reduce_rows<Op, T>(pool, x, split, out);
+  } else {
+    const int64_t width = split.kept.back().size;
+    split.kept.pop_back();
+    reduce_columns<Op, T>(pool, x, split.kept, split.reduced, width, out);
+  }
+}
+
+}  // namespace portable

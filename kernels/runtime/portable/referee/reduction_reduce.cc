@@ -1,0 +1,69 @@
+// R1 and R2 of docs/numerics/reduction.md, as they are written there.
+#include "referee/reduction.h"
+
+namespace referee {
+namespace {
+
+template <typename T>
+T chunk(int operation, const std::vector<T>& x) {
+  const size_t count = sizeof(T) == 4 ? 64 : 32;
+  std::vector<T> lane(count, neutral<T>(operation));
+  for (size_t i = 0; i < x.size(); ++i) lane[i % count] = combine(operation, lane[i % count], x[i]);
+  for (size_t s = count / 2; s >= 1; s /= 2) {
+    for (size_t i = 0; i < s; ++i) lane[i] = combine(operation, lane[i], lane[i + s]);
+  }
+  return lane[0];
+}
+
+template <typename T>
+T reduction(int operation, const std::vector<T>& x) {
+  if (x.size() <= 4096) return chunk(operation, x);
+  std::vector<T> y;
+  for (size_t c = 0; c < x.size(); c += 4096) {
+    y.push_back(chunk(operation, std::vector<T>(x.begin() + c, x.begin() + std::min(x.size(), c + 4096))));
+  }
+  return reduction(operation, y);
+}
+
+ffi::Error Reduce(ffi::RemainingArgs args, ffi::Result<ffi::AnyBuffer> out, int32_t operation,
+                  ffi::Span<const int64_t> axes) {
+  const ffi::AnyBuffer operand = *args.get<ffi::AnyBuffer>(0);
+  return with_computing(operand.element_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const std::vector<T> x = elements<T>(operand);
+    const Index shape = shape_of(operand);
+    Index kept, reduced;
+    for (int64_t i = 0; i < static_cast<int64_t>(shape.size()); ++i) {
+      const bool named = std::find(axes.begin(), axes.end(), i) != axes.end();
+      (named ? reduced : kept).push_back(i);
+    }
+    Index kept_shape, reduced_shape;
+    for (int64_t axis : kept) kept_shape.push_back(shape[axis]);
+    for (int64_t axis : reduced) reduced_shape.push_back(shape[axis]);
+    for (int64_t result = 0; result < size_of(kept_shape); ++result) {
+      const Index here = index_of(result, kept_shape);
+      std::vector<T> list;
+      for (int64_t i = 0; i < size_of(reduced_shape); ++i) {
+        const Index there = index_of(i, reduced_shape);
+        Index index(shape.size());
+        for (size_t k = 0; k < kept.size(); ++k) index[kept[k]] = here[k];
+        for (size_t k = 0; k < reduced.size(); ++k) index[reduced[k]] = there[k];
+        list.push_back(x[flat_of(index, shape)]);
+      }
+      T value = reduction(operation, list);
+      if (args.size() == 2) value = combine(operation, elements<T>(*args.get<ffi::AnyBuffer>(1))[0], value);
+      set(*out, result, value);
+    }
+  });
+}
+
+}  // namespace
+
+REFEREE_EXPORT(reduce, Reduce,
+               ffi::Ffi::Bind()
+                   .RemainingArgs()
+                   .Ret<ffi::AnyBuffer>()
+                   .Attr<int32_t>("operation")
+                   .Attr<ffi::Span<const int64_t>>("axes"));
+
+}  // namespace referee

@@ -1,0 +1,196 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agreement import DTYPES, SHAPES, assert_one_value, bits, every, numbers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jax import lax
+from jax.extend.core import Literal
+
+from kernels.runtime.errors import KernelError
+from kernels.runtime.portable import reduction
+from kernels.runtime.portable.reduction import MAXIMUM, MINIMUM, PRODUCT, RULES, SUM
+
+LENGTHS = (0, 1, 2, 63, 64, 65, 4095, 4096, 4097, 100_003)
+QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True)
+def wide():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_any_length(dtype):
+    rows = [numbers((length,), dtype, length) for length in LENGTHS]
+
+    def function(rows):
+        out = [reduction.reduce(operation, x, (0,)) for x in rows for operation in (SUM, MAXIMUM, MINIMUM)]
+        return out + [reduction.reduce(PRODUCT, x, (0,)) for x in rows[:8]]
+
+    assert_one_value(every(function, rows))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_of_any_length(dtype):
+    shapes = [(4097, 3), (65, 130), (1, 257), (300, 1), (8200, 2), (130, 129), (2, 70, 33), (70, 2, 33)]
+    operands = [numbers(shape, dtype, 1) for shape in shapes]
+
+    def function(operands):
+        return [reduction.reduce(operation, x, (x.ndim - 2,)) for x in operands for operation in (SUM, MINIMUM)]
+
+    assert_one_value(every(function, operands))
+
+
+@given(
+    data=st.data(),
+    shape=SHAPES,
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 99),
+    special=st.sampled_from([0, 0.01, 0.5]),
+)
+@QUICK
+def test_any_axes_and_values(data, shape, dtype, seed, special):
+    chosen = data.draw(st.lists(st.sampled_from(range(len(shape))), unique=True)) if shape else []
+    operation = data.draw(st.integers(0, 3))
+    x = numbers(tuple(shape), dtype, seed, special)
+    found = every(lambda x: reduction.reduce(operation, x, chosen), x)
+    assert_one_value(found)
+    near = {SUM: jnp.sum, PRODUCT: jnp.prod, MAXIMUM: jnp.max, MINIMUM: jnp.min}[operation]
+    if special == 0 and np.prod([shape[axis] for axis in chosen]) > 0 and dtype == "float64":
+        np.testing.assert_allclose(found[0], near(x, tuple(chosen)), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_extrema_know_nan_and_the_sign_of_zero(dtype):
+    one = {"float32": 0x7FC00000, "float64": 0x7FF8000000000000, "bfloat16": 0x7FC0, "float16": 0x7E00}[dtype]
+    zeros, nans = [], []
+    for shape in [(5,), (5, 3), (3, 130)]:
+        zero, nan = np.full(shape, -0.0), np.ones(shape)
+        zero[-1], nan[1] = 0, -np.nan
+        zeros.append(zero.astype(dtype))
+        nans.append(nan.astype(dtype))
+
+    @jax.jit
+    def function(zeros, nans):
+        extrema = [[reduction.reduce(operation, x, (0,)) for operation in (MAXIMUM, MINIMUM)] for x in zeros]
+        return extrema, [reduction.reduce(operation, x, (0,)) for x in nans for operation in range(4)]
+
+    extrema, outs = function(zeros, nans)
+    for greatest, least in extrema:
+        assert not np.signbit(greatest).any()
+        assert np.signbit(least).all()
+    for out in outs:
+        np.testing.assert_array_equal(bits(out), np.full(out.shape, one, bits(out).dtype))
+
+
+def test_a_row_is_what_the_specification_writes_out():
+    """Another reading of R1, in NumPy."""
+
+    def written(x):
+        if len(x) > 4096:
+            return written(np.array([written(x[c : c + 4096]) for c in range(0, len(x), 4096)], x.dtype))
+        lane = np.zeros(256 // x.itemsize, x.dtype)
+        for i, one in enumerate(x):
+            lane[i % len(lane)] += one
+        while len(lane) > 1:
+            lane = lane[: len(lane) // 2] + lane[len(lane) // 2 :]
+        return lane[0]
+
+    for dtype in ("float32", "float64"):
+        x = numbers((9001,), dtype, 3)
+        assert bits(reduction.reduce(SUM, x, (0,))) == bits(written(np.asarray(x)))
+
+
+def test_a_row_of_a_batch_is_the_row_alone():
+    x = numbers((33, 5, 700), "float32", 4)
+    sums = reduction.reduce(SUM, x, (2,))
+    columns = reduction.reduce(SUM, x, (0, 1))
+    for i in (0, 7, 32):
+        np.testing.assert_array_equal(bits(sums[i]), bits(reduction.reduce(SUM, x[i], (1,))))
+    np.testing.assert_array_equal(bits(columns[3:5]), bits(reduction.reduce(SUM, x[:, :, 3:5], (0, 1))))
+    np.testing.assert_array_equal(bits(columns), bits(reduction.reduce(SUM, x.transpose(2, 0, 1), (1, 2))))
+
+
+def test_subnormals_are_kept():
+    x = jnp.full(3, 1e-45, "float32")
+    assert bits(reduction.reduce(SUM, x, (0,))) == 3
+    assert bits(reduction.reduce(MAXIMUM, -x, (0,))) == 0x80000001
+
+
+def applied(function, *args):
+    """The rule for the last equation of this function, applied to its arguments and literals."""
+    *_, equation = jax.make_jaxpr(function)(*args).eqns
+    literals = [jnp.asarray(v.val) for v in equation.invars if isinstance(v, Literal)]
+    (out,) = RULES[equation.primitive.name]((*args, *literals), equation.params)
+    return out
+
+
+def test_rules_take_the_parameters_of_their_primitives():
+    x = numbers((4, 6), "float32", 5)
+    for function in (
+        lambda x: jnp.sum(x, 0),
+        jnp.prod,
+        lambda x: jnp.max(x, 1),
+        lambda x: jnp.min(x, (1, 0)),
+        lambda x: lax.reduce(x, np.float32(2), lambda a, b: b * a, (0,)),
+        lambda x: lax.reduce(x, np.float32(7), lax.max, (1,)),
+    ):
+        np.testing.assert_allclose(applied(function, x), function(x), rtol=1e-5)
+    whole = jnp.arange(24).reshape(4, 6)
+    np.testing.assert_array_equal(applied(lambda x: jnp.sum(x, 0), whole), jnp.sum(whole, 0))
+    z = x + 1j * x[::-1]
+    out = applied(lambda z: jnp.sum(z, 1), z)
+    assert out.dtype == z.dtype
+    np.testing.assert_allclose(out, jnp.sum(z, 1), rtol=1e-5)
+
+
+def test_what_the_specification_lacks_is_refused_by_name():
+    x = numbers((4, 6), "float32", 5)
+    with pytest.raises(KernelError, match=r"no reduce by this computation"):
+        applied(lambda x: lax.reduce(x, np.float32(0), lambda a, b: a + b * 2, (0,)), x)
+    with pytest.raises(KernelError, match=r"several operands"):
+        RULES["reduce"]((x, x, x[0, 0], x[0, 0]), {})
+    with pytest.raises(KernelError, match=r"no reduce_max of float8_e4m3fn"):
+        RULES["reduce_max"]((x.astype("float8_e4m3fn"),), {"axes": (0,)})
+    with pytest.raises(KernelError, match=r"no reduce_prod of complex64"):
+        RULES["reduce_prod"]((x.astype("complex64"),), {"axes": (0,)})
+
+
+_THREADS = """
+import sys, json, hashlib
+from pathlib import Path
+import jax, numpy as np
+from kernels.runtime import native
+from kernels.runtime.portable import reduction
+native.search(Path(sys.argv[1]))
+random = np.random.default_rng(0)
+digest = hashlib.sha256()
+cases = [((1000003,), (0,)), ((300, 1000), (0,)), ((300, 1000), (1,)), ((40, 50, 60), (0, 2)), ((9000, 70), (0,))]
+for shape, axes in cases:
+    x = random.standard_normal(shape, dtype=np.float32)
+    for operation in range(4):
+        digest.update(np.asarray(reduction.reduce(operation, jax.numpy.asarray(x), axes)).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_number_of_threads_cannot_be_seen(libraries, tmp_path):
+    seen = set()
+    for threads in (1, 7):
+        ran = subprocess.run(
+            [sys.executable, "-c", _THREADS, str(libraries)],
+            env={**os.environ, "NPROC": str(threads), "PYTHONPATH": str(Path.cwd())},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen.add(ran.stdout)
+    assert len(seen) == 1
