@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from builder.errors import EnvironmentFault
 
 _TAIL = 64 << 10
 """Bytes of output that are kept to explain a failure."""
+
+_KEEPER = Path(__file__).with_name("keeper.py")
 
 _SETTINGS = {
     "kernel/unprivileged_userns_clone": ("0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
@@ -130,7 +133,7 @@ def execute(
 ) -> Ended:
     """Run a bubblewrap command line to its end; an exception on the way kills the sandbox.
 
-    bubblewrap dies with the thread that started it, and its processes with it, so a killed kbuild leaves none behind.
+    A killed kbuild leaves no process behind: see `builder/backends/keeper.py`.
 
     Args:
         line: from `builder.backends.sandbox.command`.
@@ -143,27 +146,44 @@ def execute(
         EnvironmentFault: the sandbox could not be set up, so the command never ran.
     """
     reader, writer = os.pipe()
+    end, lifeline = os.pipe()
+    kept = [sys.executable, "-I", "-S", str(_KEEPER), str(end), str(reader)]
+    if not os.access(sys.executable or "", os.X_OK):
+        kept = []  # an interpreter that its own user may not start; bubblewrap's own care has to do
     try:
         try:
             with passed_on(inherited):
                 process = subprocess.Popen(
-                    [*under(inherited), line[0], "--json-status-fd", str(writer), *line[1:]],
+                    [*kept, *under(inherited), line[0], "--json-status-fd", str(writer), *line[1:]],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     env=dict(inherited.environment),
                     umask=inherited.umask,
-                    pass_fds=(writer,),
+                    pass_fds=(writer, reader, end) if kept else (writer,),
+                    start_new_session=True,  # a signal to kbuild's group is kbuild's to answer
                 )
         except OSError as error:
             raise EnvironmentFault(f"bubblewrap does not start: {error.strerror}", where=line[0]) from error
         finally:
             os.close(writer)
-        output = _drain(process, watch, limit)
+            os.close(end)
+        with process:
+            try:
+                output = _drain(process, watch, limit)
+            except BaseException:
+                if not kept:
+                    process.kill()
+                raise
+            finally:
+                os.close(lifeline)
+                lifeline = -1
         with os.fdopen(os.dup(reader), "rb") as stream:
             status = _status(stream.read())
     finally:
         os.close(reader)
+        if lifeline >= 0:
+            os.close(lifeline)
     text = output.decode(errors="replace")
     if status is None:
         if process.returncode < 0:  # killed from outside
@@ -177,19 +197,14 @@ def _drain(process: subprocess.Popen[bytes], watch: Callable[[bytes], object], l
     """Read all output and wait for the end; returns the last of it."""
     kept: deque[bytes] = deque()
     size = 0
-    with process:
-        try:
-            assert process.stdout is not None  # noqa: S101 - it was asked for
-            for chunk in limit.chunks(process.stdout.fileno(), _TAIL):
-                watch(chunk)
-                kept.append(chunk)
-                size += len(chunk)
-                while size - len(kept[0]) >= _TAIL:
-                    size -= len(kept.popleft())
-            limit.wait(process)
-        except BaseException:
-            process.kill()
-            raise
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    for chunk in limit.chunks(process.stdout.fileno(), _TAIL):
+        watch(chunk)
+        kept.append(chunk)
+        size += len(chunk)
+        while size - len(kept[0]) >= _TAIL:
+            size -= len(kept.popleft())
+    limit.wait(process)
     return b"".join(kept)[-_TAIL:]
 
 

@@ -1,0 +1,71 @@
+"""A program that starts a sandbox and ends it when whoever asked for it is gone; a script of its own, not a module.
+
+bubblewrap's `--die-with-parent` comes too late: until its two processes have asked the kernel for the signal, some
+milliseconds after each was started, a parent that is killed leaves them behind, and with them whatever they go on to
+start. So a process that nobody has a reason to kill stands between: it reads from a pipe that only kbuild can write to,
+and at the pipe's end it stops bubblewrap where it is, kills the first process of the sandbox, with which the kernel
+ends all others, and then bubblewrap.
+
+    python -I -S keeper.py PIPE REPORTS PROGRAM [ARGUMENT...]
+
+REPORTS is the end of a pipe from which kbuild reads what bubblewrap reports. Held here as well it does not break, which
+would end bubblewrap's first process before its time, and leave the second.
+
+It ends as the program does: with its exit status, or by its signal.
+"""
+
+import _thread
+import os
+import sys
+
+_KILL, _PIPE, _STOP, _TOO_LARGE = (
+    9,
+    13,
+    19,
+    25,
+)  # signal(7), the same on x86-64 and arm64; `signal` takes long to import
+
+
+def _stopped(process: int) -> bool:
+    """Whether a process is stopped, or at its end."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123 - `pathlib` takes long to import
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"Z", b"X")
+    except OSError:
+        return True
+
+
+def _end(process: int) -> None:
+    """End bubblewrap and its sandbox. While it is stopped it starts nothing, so what it has started is all there is."""
+    os.kill(process, _STOP)
+    while not _stopped(process):
+        os.sched_yield()
+    with open(f"/proc/{process}/task/{process}/children", "rb") as file:  # noqa: PTH123 - as above
+        for child in file.read().split():
+            os.kill(int(child), _KILL)
+
+
+def _watch(lifeline: int, process: int) -> None:
+    os.read(lifeline, 1)  # returns at the pipe's end: nobody writes
+    try:
+        _end(process)
+    except OSError:  # it has ended by itself, or this kernel does not list children
+        pass
+    finally:
+        os.kill(process, _KILL)  # a process that has ended stays until it is waited for
+
+
+def _main(lifeline: int, reports: int, command: list[str]) -> None:
+    os.set_inheritable(lifeline, False)
+    os.set_inheritable(reports, False)
+    # Python ignores these two, and what is ignored is inherited.
+    process = os.posix_spawn(command[0], command, os.environ, setsigdef=(_PIPE, _TOO_LARGE))
+    _thread.start_new_thread(_watch, (lifeline, process))
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if status < 0:
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

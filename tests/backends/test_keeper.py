@@ -1,0 +1,125 @@
+"""Whenever kbuild is killed, nothing of its sandboxes stays."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.backends import bwrap
+from builder.backends.limit import Limit
+from builder.errors import TimedOut
+
+pytestmark = pytest.mark.sandbox
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROGRAM = """\
+import sys
+from builder.backends import bwrap
+line = [str(bwrap.program()), "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/", "/"]
+line += ["--proc", "/proc", "--", "/bin/sleep", sys.argv[1]]
+print("now", flush=True)
+bwrap.execute(line)
+"""
+
+
+def alive(mark: str) -> list[bytes]:
+    """The command lines of all processes but this one that name a mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if mark.encode() in line:
+                found.append(line)
+    return found
+
+
+def gone(mark: str) -> bool:
+    """Whether no process names a mark, soon."""
+    until = time.monotonic() + 10
+    while alive(mark):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture
+def mark() -> str:
+    """Seconds to sleep that nobody else sleeps."""
+    return f"86400.{os.getpid()}{random.randrange(10**6):06}"
+
+
+def started(mark: str) -> subprocess.Popen[str]:
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, mark], env=environ, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("latest", [0.03, 0.1])
+def test_killed_in_its_first_moments(mark: str, latest: float) -> None:
+    """bubblewrap by itself leaves a process behind in one of these cases out of two."""
+    moments = random.Random(1)
+    for _ in range(4):
+        several = [started(mark) for _ in range(5)]
+        for process in several:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "now\n"
+            time.sleep(moments.uniform(0, latest))
+            process.kill()
+        for process in several:
+            process.communicate()
+    assert gone(mark)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_while_it_runs(mark: str, how: signal.Signals) -> None:
+    process = started(mark)
+    while not any(line.startswith(b"/bin/sleep") for line in alive(mark)):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(how)
+    process.communicate()
+    assert gone(mark)
+
+
+def test_the_end_of_a_time_limit_leaves_nothing(mark: str) -> None:
+    line = [str(bwrap.program()), "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/sleep", mark]
+    with pytest.raises(TimedOut):
+        bwrap.execute(line, limit=Limit(0.3))
+    assert not alive(mark)
+
+
+def test_a_sandbox_that_somebody_kills_is_said_to_have_been_killed(mark: str) -> None:
+    """By a signal to bubblewrap's first process; the second dies with it."""
+
+    def kill(_: bytes) -> None:
+        (first,) = [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and f"\nPPid:\t{keeper()}\n" in status(entry)
+        ]
+        os.kill(first, signal.SIGKILL)
+
+    def keeper() -> int:
+        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        return next(int(child) for child in children if mark in Path(f"/proc/{child}/cmdline").read_text())
+
+    def status(entry: Path) -> str:
+        try:
+            return (entry / "status").read_text()
+        except OSError:
+            return ""
+
+    line = [str(bwrap.program()), "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc"]
+    ended = bwrap.execute([*line, "--", "/bin/sh", "-c", f"echo there; sleep {mark}"], watch=kill)
+    assert ended.status == 128 + signal.SIGKILL
+    assert gone(mark)
