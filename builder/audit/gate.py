@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from builder.audit.scan import FORMAT, Audit, Finding, audit, load
-from builder.audit.traits import MEANINGS, REFUSED, Trait
+from builder.audit.traits import MEANINGS, REFUSED
 from builder.errors import KernelError
 from builder.layers.entry import Entry, Kind
 from builder.store.blobs import Store
@@ -27,13 +27,13 @@ def audited(path: Path, sha256: str, store: Store) -> Audit | None:
     return made
 
 
-def refused(made: Audit, allowed: Collection[Trait] = ()) -> tuple[Finding, ...]:
+def refused(made: Audit, allowed: Collection[str] = ()) -> tuple[Finding, ...]:
     """What of an audit fails a build. Pure."""
     return tuple(item for item in made.findings if item.trait in REFUSED and item.trait not in allowed)
 
 
 def require_clean(
-    entries: Iterable[Entry], store: Store, *, sources: Mapping[str, str], allowed: Mapping[str, Collection[Trait]]
+    entries: Iterable[Entry], store: Store, *, sources: Mapping[str, str], allowed: Mapping[str, Collection[str]]
 ) -> None:
     """Raise `KernelError` unless every library holds only instructions that give the same bits everywhere.
 

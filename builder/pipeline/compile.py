@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from builder.audit.gate import require_clean
 from builder.backends.action import Backend
 from builder.backends.bytecode import bytecode_action
 from builder.backends.native import LINK_SPECS, native_action
@@ -49,7 +50,11 @@ def bytecode(
 
 
 def native(plan: LayerPlan, *, store: Store, backend: Backend, progress: Progress, jobs: int) -> list[Entry]:
-    """The layer's shared objects, each at `opt/kernel/lib/<name>.so`."""
+    """The layer's shared objects, each at `opt/kernel/lib/<name>.so`.
+
+    Raises:
+        KernelError: one does not compile, or holds instructions that it may not.
+    """
     driver = plan.driver
     if driver is None:
         raise ValueError(f"the layer {plan.name} has no compiler")
@@ -71,6 +76,12 @@ def native(plan: LayerPlan, *, store: Store, backend: Backend, progress: Progres
     with ThreadPoolExecutor(jobs) as pool:  # a compiler uses one core
         outputs = list(pool.map(lambda action: backend.run(action, progress), actions))
     entries = [entry for output in outputs for entry in tar_entries(store.verified(output))]
+    require_clean(
+        entries,
+        store,
+        sources={item.name: ", ".join(source.path for source in item.sources) for item in plan.native},
+        allowed={item.name: item.allowed for item in plan.native},
+    )
     return ordered([replace(entry, path=f"{LIBRARIES}/{entry.path}") for entry in entries], epoch=plan.epoch)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from builder.determinism.pins import environment
 from builder.errors import LockError
@@ -14,7 +15,7 @@ from builder.plan.numerics import VERSION
 from builder.plan.runtime import Runtime
 from builder.plan.sources import Sources
 from builder.platforms import NAMES, Platform, host_platform
-from builder.spec.model import Spec
+from builder.spec.model import Instructions, Spec
 from builder.store.artifact import Artifact
 
 LARGE_WHEEL = 8 << 20
@@ -173,6 +174,7 @@ def _native(spec: Spec, platform: Platform, sources: Sources) -> tuple[NativeObj
             name=name,
             table=table,
             flags=_flags(spec, platform, name),
+            allowed=get_args(Instructions) if spec.determinism.profile == "none" else table.allow,
             sources=tuple(PlacedFile(item.path, item.sha256, item.size) for item in sources.native[name]),
         )
         for name, table in sorted(spec.native.items())

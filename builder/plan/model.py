@@ -15,7 +15,7 @@ from typing import Any
 from builder.lock.model import Codec
 from builder.plan.compiler import Compiler
 from builder.platforms import Platform
-from builder.spec.model import NativeTable
+from builder.spec.model import Instructions, NativeTable
 from builder.store.artifact import Artifact
 
 
@@ -43,12 +43,13 @@ class PlacedFile:
 
 @dataclass(frozen=True, slots=True)
 class NativeObject:
-    """One shared object to compile: its table in the spec and its sources."""
+    """One shared object to compile: its table in the spec and its sources, and what its code may hold."""
 
     name: str
     table: NativeTable
     flags: tuple[str, ...]
     sources: tuple[PlacedFile, ...]
+    allowed: tuple[Instructions, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class LayerPlan:
                     list(item.flags),
                     list(item.table.headers),
                     [[source.path, source.sha256] for source in item.sources],
+                    *item.allowed,
                 ]
                 for item in self.native
             ],

@@ -39,7 +39,8 @@ def libraries(recipe: str, files: Sequence[PlacedFile]) -> Numerics:
         sources = tuple(file for file in files if file.path.startswith(f"portable/{item['folder']}/"))
         flags = (f"-march={item['march']}", *data["flags"])
         table = NativeTable(sources=tuple(file.path for file in sources), flags=flags, headers=HEADERS)
-        made.setdefault(item["platform"], []).append(NativeObject(item["name"], table, flags, sources))
+        library = NativeObject(item["name"], table, flags, sources, tuple(data["allow"]))
+        made.setdefault(item["platform"], []).append(library)
     return {platform: tuple(items) for platform, items in made.items()}
 
 

@@ -171,6 +171,14 @@ class PythonTable(_Table):
     """Projects that other wheels ask for and this kernel never imports."""
 
 
+Instructions = Literal["estimate", "x87", "flush", "mode", "random", "clock"]
+"""What the audit of a kernel's own code refuses; docs/audit.md says why."""
+
+
+def _empty(values: tuple[str, ...]) -> bool:
+    return not values
+
+
 class NativeTable(_Table):
     """One shared object, compiled from C or C++ and put at `/opt/kernel/lib/<key>.so`."""
 
@@ -180,6 +188,8 @@ class NativeTable(_Table):
     """After the compiler table's flags."""
     headers: Annotated[tuple[RelativePath, ...], _UNIQUE] = ()
     """Folders below site-packages to include from, such as `jaxlib/include`."""
+    allow: Annotated[tuple[Instructions, ...], _UNIQUE, Field(exclude_if=_empty)] = ()
+    """Instructions that would fail the build but cannot reach a result here, by their trait."""
 
 
 COMPILERS: Final[Mapping[str, str]] = {"gcc": "14", "clang": "19", "zig": "0.17"}
@@ -209,10 +219,6 @@ class XlaTable(_Table):
 
     flags: dict[Annotated[str, Field(pattern=r"^xla_[a-z0-9_]+$", max_length=128)], XlaValue] = {}
     """On top of the profile's; a flag that the profile pins may be overridden."""
-
-
-def _empty(values: tuple[Name, ...]) -> bool:
-    return not values
 
 
 class DeterminismTable(_Table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,7 +47,7 @@ class Recording:
     def run(self, action: Action, progress: Progress) -> str:
         self.actions.append(action)
         with self.store.writer() as writer:
-            write_tar(file_entries({f"{action.name.split()[-1]}.so": b"\x7fELF"}, epoch=action.epoch), writer.write)
+            write_tar(file_entries({f"{action.name.split()[-1]}.so": LIBRARY}, epoch=action.epoch), writer.write)
             return writer.commit()
 
 
@@ -77,6 +78,12 @@ class Counting(Silent):
 @pytest.fixture
 def workshop(store: Store) -> Workshop:
     return Workshop(store, PackageReader(store, 2), Recording(store), Silent())
+
+
+LIBRARY = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack(
+    "<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0
+)
+"""An ELF file for x86-64 without a section."""
 
 
 def plan(kind: LayerKind, name: str = "layer", **fields: object) -> LayerPlan:
@@ -276,7 +283,7 @@ def native(store: Store, *sources: str, headers: tuple[str, ...] = (), **fields:
 )
 def test_c_alone_is_compiled_as_c(workshop: Workshop, store: Store, sources: tuple[str, ...], driver: str) -> None:
     layer = layering.make(native(store, *sources), workshop)
-    assert contents(layer, store) == {"opt/kernel/lib/op.so": b"\x7fELF"}
+    assert contents(layer, store) == {"opt/kernel/lib/op.so": LIBRARY}
     (action,) = workshop.backend.actions
     assert any(driver in argument for argument in action.argv)
     assert not any(("g++" if driver.startswith("gcc") else "gcc-14") in argument for argument in action.argv)
@@ -300,6 +307,19 @@ def test_headers_that_no_wheel_has(workshop: Workshop, store: Store, headers: st
     with pytest.raises(KernelError, match=headers):
         layering.make(native(store, "op.cc", headers=(headers,), artifacts=(wheel,)), workshop)
     assert workshop.backend.actions == []
+
+
+@pytest.mark.parametrize("content", [b"no library", b"\x7fELF", LIBRARY[:40]])
+def test_what_cannot_be_audited_is_no_library(workshop: Workshop, store: Store, content: bytes) -> None:
+    class Odd(Recording):
+        def run(self, action: Action, progress: Progress) -> str:
+            with self.store.writer() as writer:
+                write_tar(file_entries({"op.so": content}, epoch=action.epoch), writer.write)
+                return writer.commit()
+
+    with pytest.raises(KernelError, match="no library") as caught:
+        layering.make(native(store, "op.cc"), replace(workshop, backend=Odd(store)))
+    assert caught.value.where == "[native.op]"
 
 
 def test_what_a_compiler_leaves_is_read_like_anything_from_outside(workshop: Workshop, store: Store) -> None:

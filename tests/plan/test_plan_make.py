@@ -173,6 +173,7 @@ def test_another_compiler_or_flag_is_another_image_by_its_labels_alone(other: Ca
 
 RECIPE = """\
 flags = ["-O3", "-ffp-contract=off"]
+allow = ["mode"]
 [[library]]
 name = "portable-v3"
 folder = "native"
@@ -201,6 +202,7 @@ def test_the_portable_profile_compiles_the_runtimes_operations_by_their_own_reci
     assert [item.name for item in layer.native] == ["portable-v3", "referee"]
     assert layer.native[0].flags == ("-march=x86-64-v3", "-O3", "-ffp-contract=off"), "no flag of the spec's"
     assert [item.path for item in layer.native[0].sources] == ["portable/native/dot.cc", "portable/native/common.h"]
+    assert layer.native[0].allowed == ("mode",)
     assert [item.path for item in layer.native[1].sources] == ["portable/referee/dot.cc"]
     assert [item.name for item in layer.artifacts] == ["jaxlib"], "for XLA's headers"
     assert layer.driver == amd64["native"].driver
