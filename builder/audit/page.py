@@ -23,12 +23,11 @@ MOST: Final = 400
 
 def page(digest: str, platforms: Mapping[Platform, Sequence[Library]]) -> str:
     """Render what `builder.audit.image.libraries` found for each platform of an image."""
-    css = (shipped("templates") / "report.css").read_text(encoding="utf-8")
     found = [(platform, [_shown(item) for item in items]) for platform, items in sorted(platforms.items())]
     return (
         _templates()
         .get_template("audit.html.j2")
-        .render(css=css, digest=digest, platforms=found, traits=list(Trait), meanings=MEANINGS, refused=REFUSED)
+        .render(digest=digest, platforms=found, traits=list(Trait), meanings=MEANINGS, refused=REFUSED)
     )
 
 
