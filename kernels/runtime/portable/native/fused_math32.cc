@@ -1,9 +1,80 @@
-// The functions of binary32 (docs/numerics/elementwise.md, E6).
-#include "native/fused.h"
+// The functions of binary32 as loops (docs/numerics/elementwise.md, E6).
+#include "native/angle.h"
+#include "native/fused_loops.h"
+#include "native/math32.h"
 
 namespace portable::fused {
+namespace {
 
-Kernel function32(int64_t /*op*/) { return nullptr; }
-Kernel function64(int64_t /*op*/) { return nullptr; }
+#define FUNCTION(op, name) \
+  case op:                 \
+    return [](const Call& c) { unary<float, float>(c, [](float x) { return static_cast<float>(f32::name(x)); }); }
+
+// Angles beyond kNearAngles need hundreds of digits of 2/π: a second pass sees to them, where there are any.
+template <typename Work>
+void circular(const Call& c, const Work& work) {
+  unary<float, float>(c, [&](float x) { return static_cast<float>(work(f32::near_angle(x), x)); });
+  const float* x = static_cast<const float*>(c.in[0]);
+  float* out = static_cast<float*>(c.out);
+  int far = 0;
+  for (int64_t i = 0; i < c.n; ++i) far |= !(__builtin_fabsf(x[i]) <= static_cast<float>(f32::kNearAngles));
+  if (!far) return;
+  for (int64_t i = 0; i < c.n; ++i) {
+    if (__builtin_fabsf(x[i]) <= static_cast<float>(f32::kNearAngles)) continue;
+    if (!(__builtin_fabsf(x[i]) < __builtin_inff())) {
+      out[i] = __builtin_nanf("");
+      continue;
+    }
+    const Turn turn = far_angle(x[i]);
+    out[i] = static_cast<float>(work(f32::Angle{turn.high * f32::kHalfPi, turn.quadrant}, x[i]));
+  }
+}
+
+}  // namespace
+
+Kernel function32(int64_t op) {
+  switch (op) {
+    FUNCTION(kRsqrt, rsqrt);
+    FUNCTION(kCbrt, cbrt);
+    FUNCTION(kExp, exp);
+    FUNCTION(kExp2, exp2);
+    FUNCTION(kExpm1, expm1);
+    FUNCTION(kLog, log);
+    FUNCTION(kLog1p, log1p);
+    FUNCTION(kTanh, tanh);
+    FUNCTION(kLogistic, logistic);
+    FUNCTION(kAsin, asin);
+    FUNCTION(kAcos, acos);
+    FUNCTION(kAtan, atan);
+    FUNCTION(kSinh, sinh);
+    FUNCTION(kCosh, cosh);
+    FUNCTION(kAsinh, asinh);
+    FUNCTION(kAcosh, acosh);
+    FUNCTION(kAtanh, atanh);
+    FUNCTION(kErf, erf);
+    FUNCTION(kErfc, erfc);
+    FUNCTION(kErfInv, erf_inv);
+    case kSin:
+      return [](const Call& c) {
+        circular(c, [](f32::Angle a, float x) { return x == 0.0f ? x : f32::sin_of(a); });
+      };
+    case kCos:
+      return [](const Call& c) { circular(c, [](f32::Angle a, float) { return f32::cos_of(a); }); };
+    case kTan:
+      return [](const Call& c) {
+        circular(c, [](f32::Angle a, float x) { return x == 0.0f ? x : f32::tan_of(a); });
+      };
+    case kPow:
+      return [](const Call& c) {
+        binary<float, float>(c, [](float x, float y) { return static_cast<float>(f32::pow(x, y)); });
+      };
+    case kAtan2:
+      return [](const Call& c) {
+        binary<float, float>(c, [](float y, float x) { return static_cast<float>(f32::atan2(y, x)); });
+      };
+    default:
+      return nullptr;
+  }
+}
 
 }  // namespace portable::fused

@@ -34,6 +34,22 @@ inline float load(Half x) {
 #endif
 }
 
+// `count` elements that follow one another.
+template <typename T, typename S>
+inline void widen(const S* from, int64_t count, T* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(load(from[i]));
+}
+#if defined(__F16C__)
+template <>
+inline void widen<float, Half>(const Half* from, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+  }
+  for (; i < count; ++i) to[i] = load(from[i]);
+}
+#endif
+
 // To the format of T, to nearest even, with the one NaN.
 template <typename T>
 T store(float x);
@@ -61,6 +77,27 @@ inline Half store<Half>(float x) {
   return half;
 #endif
 }
+// `count` elements that follow one another.
+template <typename S>
+inline void round_row(const float* from, int64_t count, S* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = store<S>(from[i]);
+}
+#if defined(__F16C__)
+template <>
+inline void round_row<Half>(const float* from, int64_t count, Half* to) {
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m256 x = _mm256_loadu_ps(from + i);
+    const __m128i halves = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT);
+    const __m256i nans = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m128i which = _mm_packs_epi32(_mm256_castsi256_si128(nans), _mm256_extracti128_si256(nans, 1));
+    const __m128i one = _mm_blendv_epi8(halves, _mm_set1_epi16(static_cast<int16_t>(kNanHalf)), which);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), one);
+  }
+  for (; i < count; ++i) to[i] = store<Half>(from[i]);
+}
+#endif
+
 template <typename T>
 T store(double x) {
   static_assert(sizeof(T) == sizeof(double), "binary64 is never rounded to a narrower format in an operation");

@@ -4,8 +4,6 @@
 namespace portable {
 namespace {
 
-enum Operation : int32_t { kSum, kProduct, kMaximum, kMinimum };
-
 template <typename T>
 void dispatch(ffi::ThreadPool& pool, int32_t operation, Source<T> x, const Split& parts, T* out) {
   switch (operation) {
@@ -13,16 +11,6 @@ void dispatch(ffi::ThreadPool& pool, int32_t operation, Source<T> x, const Split
     case kProduct: return reduce_any<lanes::Product>(pool, x, parts, out);
     case kMaximum: return reduce_any<Maximum>(pool, x, parts, out);
     default: return reduce_any<Minimum>(pool, x, parts, out);
-  }
-}
-
-template <typename T>
-T apply(int32_t operation, T a, T b) {
-  switch (operation) {
-    case kSum: return a + b;
-    case kProduct: return a * b;
-    case kMaximum: return Maximum::apply(a, b);
-    default: return Minimum::apply(a, b);
   }
 }
 

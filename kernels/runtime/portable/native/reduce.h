@@ -50,6 +50,19 @@ struct Extremum {
 using Maximum = Extremum<1>;
 using Minimum = Extremum<-1>;
 
+// As the attributes of the handlers number them.
+enum Operation : int32_t { kSum, kProduct, kMaximum, kMinimum };
+
+template <typename T>
+T apply(int32_t operation, T a, T b) {
+  switch (operation) {
+    case kSum: return a + b;
+    case kProduct: return a * b;
+    case kMaximum: return Maximum::apply(a, b);
+    default: return Minimum::apply(a, b);
+  }
+}
+
 template <typename Op, typename T>
 T reduce_run(const T* x, int64_t n) {
   if constexpr (std::is_same_v<Op, Maximum>) return lanes::extremum_row<1>(x, n);
