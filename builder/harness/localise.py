@@ -7,26 +7,40 @@ found is held against compiled segments, and what does not show otherwise is sea
 
 from __future__ import annotations
 
-import re
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from builder.errors import IntegrityError, KbuildError
+from builder.errors import IntegrityError, KbuildError, TimedOut
 from builder.harness.compare.model import TensorDiff
 from builder.harness.localise_ask import Pair, Tracer
 from builder.harness.localise_causes import PROGRAM, Suspect, argued, suspects
 from builder.harness.localise_model import Found, Localisation, Operation
+from builder.harness.localise_outline import outline, split
 from builder.harness.localise_segments import Stretch, search
 from builder.harness.trace import ARGUMENTS, WINDOW, Frame, Hashes, Leaf
 from builder.harness.trace_merkle import parting, raised
+from builder.progress import Silent, Step
 
 Outputs = Mapping[str, str]
 """Each output's canonical hash by name."""
 
-_VARIABLE = re.compile(r"[icb][0-9]*")
+_LATE = "time ran out before the search was done: what is named parted, but something shorter in it may be the cause"
+
+_HASHES = 0.5
+"""Of all time, what one operation after the other may take: where that is too slow, segments need the rest."""
 
 
-def localise(plain_a: Outputs, plain_b: Outputs, ask_a: Tracer, ask_b: Tracer) -> Localisation:
+def localise(
+    plain_a: Outputs,
+    plain_b: Outputs,
+    ask_a: Tracer,
+    ask_b: Tracer,
+    *,
+    seconds: float = math.inf,
+    step: Step | None = None,
+) -> Localisation:
     """Find the first operation at which two runs part.
 
     Args:
@@ -34,16 +48,19 @@ def localise(plain_a: Outputs, plain_b: Outputs, ask_a: Tracer, ask_b: Tracer) -
         plain_b: what the other gave.
         ask_a: runs the same image on the same inputs on the first host, traced.
         ask_b: likewise on the second.
+        seconds: that the search may take; what is known by then is the finding.
+        step: advances with each question that is put to both hosts.
 
     Raises:
+        TimedOut: nothing was known by then.
         KbuildError: a host gave no result, and there is nothing to go on with.
         IntegrityError: what it gave is not what it was asked for.
     """
-    pair = Pair(ask_a, ask_b)
+    pair = Pair(ask_a, ask_b, time.monotonic() + seconds, step or Silent().step(""))
     nothing = Localisation(ask_a.name, ask_b.name, Found.NOTHING)
     notes: list[str] = []
     try:
-        traces = pair.ask(Hashes, mode="hashes")
+        traces = pair.ask(Hashes, mode="hashes", share=_HASHES)
     except IntegrityError:
         raise
     except KbuildError as error:
@@ -52,6 +69,7 @@ def localise(plain_a: Outputs, plain_b: Outputs, ask_a: Tracer, ask_b: Tracer) -
         found = _by_segments(pair, nothing, "", None)
     else:
         notes += _steadiness(pair, (plain_a, plain_b))
+        pair.outline = outline(traces[0])
         found = _by_operations(pair, nothing, traces)
         notes += _agreement(traces, pair)
     if found.first and found.first.callers:
@@ -164,11 +182,16 @@ def _arguments(pair: Pair, base: Localisation, parted: _Parted) -> Localisation:
 
 def _operation(pair: Pair, base: Localisation, parted: _Parted, one: Leaf, two: Leaf) -> Localisation:
     receipts, alone = pair.receipts, Operation.of_leaf(one, parted.traces[0].place(one))
-    confirmed, instead = _confirmed(pair, parted, one)
-    if instead is not None:
-        found = _of_stretch(pair, base, instead)
-        return replace(found, notes=(*found.notes, f"compiled alone, the first operation that differs is {alone}"))
-    diffs = pair.values(mode="values", equations=[one.path])
+    notes: tuple[str, ...] = ()
+    diffs: tuple[TensorDiff, ...] = ()
+    try:
+        confirmed, instead = _confirmed(pair, parted, one)
+        if instead is not None:
+            found = _of_stretch(pair, base, instead)
+            return replace(found, notes=(*found.notes, f"compiled alone, the first operation that differs is {alone}"))
+        diffs = pair.values(mode="values", equations=[one.path])
+    except TimedOut:
+        confirmed, notes = None, (_LATE,)
     inputs, outputs = _split(diffs, f"{one.path}:in")
     return replace(
         base,
@@ -179,6 +202,7 @@ def _operation(pair: Pair, base: Localisation, parted: _Parted, one: Leaf, two: 
         outputs=outputs,
         suspects=suspects([one.primitive], outputs, receipts),
         confirmed=confirmed,
+        notes=(*base.notes, *notes),
     )
 
 
@@ -199,7 +223,7 @@ def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, St
     cut = before.index(inside)
     try:
         a, b = pair.ask(Frame, mode="segments", frame=frame, cuts=[cut, cut + 1])
-    except IntegrityError:
+    except (IntegrityError, TimedOut):
         raise
     except KbuildError:
         return None, None
@@ -212,13 +236,6 @@ def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, St
     return False, search(frame, pair, cut)
 
 
-def split(path: str) -> tuple[str, str]:
-    """A path as its frame and its place in there."""
-    parts = path.split("/")
-    at = max((index + 1 for index, part in enumerate(parts) if _VARIABLE.fullmatch(part)), default=0)
-    return "/".join(parts[:at]), "/".join(parts[at:])
-
-
 def _by_segments(pair: Pair, base: Localisation, frame: str, most: int | None) -> Localisation:
     found = search(frame, pair, most)
     if found is None:
@@ -227,22 +244,30 @@ def _by_segments(pair: Pair, base: Localisation, frame: str, most: int | None) -
 
 
 def _of_stretch(pair: Pair, base: Localisation, found: Stretch) -> Localisation:
-    notes = _whole(pair)
-    diffs = pair.values(
-        mode="segments", frame=found.frame, segments=[[found.start, found.stop]], values=True
-    )  # fmt: skip
-    inputs, outputs = _split(diffs, "in:")
+    receipts, notes = pair.receipts, [_LATE] if found.late else []
+    inputs: tuple[TensorDiff, ...] = ()
+    outputs: tuple[TensorDiff, ...] = ()
+    equal: bool | None = None
+    try:
+        diffs = pair.values(
+            mode="segments", frame=found.frame, segments=[[found.start, found.stop]], values=True
+        )  # fmt: skip
+        inputs, outputs = _split(diffs, "in:")
+        equal = all(one.equal for one in inputs)
+        notes += _whole(pair)
+    except TimedOut:
+        notes = [_LATE]
     fusion = found.loop or len(found.operations) > 1
-    if found.loop:
+    if found.loop and not found.late:
         notes.append("what is inside the loop or the branch agrees where that is compiled by itself")
     return replace(
         base,
         found=Found.SEGMENT if fusion else Found.OPERATION,
         operations=found.operations,
-        inputs_equal=all(one.equal for one in inputs),
+        inputs_equal=equal,
         inputs=inputs,
         outputs=outputs,
-        suspects=suspects((one.primitive for one in found.operations), outputs, pair.receipts, fused=fusion),
+        suspects=suspects((one.primitive for one in found.operations), outputs, receipts, fused=fusion),
         fusion=fusion,
         confirmed=True,
         notes=(*base.notes, *notes),
@@ -251,10 +276,12 @@ def _of_stretch(pair: Pair, base: Localisation, found: Stretch) -> Localisation:
 
 def _whole(pair: Pair) -> list[str]:
     """Whether the program as segments see it comes to what the plain run came to: cutting may itself change fusion."""
-    count = len(pair.ask(Frame, mode="segments", frame="")[0].equations)
-    answers = pair.ask(Frame, mode="segments", frame="", cuts=[count])
+    if pair.ends is None:
+        sizes = pair.outline.frames.get("")
+        count = len(sizes) if sizes else len(pair.ask(Frame, mode="segments", frame="")[0].equations)
+        pair.ends = pair.ask(Frame, mode="segments", frame="", cuts=[count])
     return [
         f"on {tracer.name} the program, compiled for segments, gives other bits than the plain run"
-        for tracer, answer, receipt in zip((pair.a, pair.b), answers, pair.receipts, strict=True)
+        for tracer, answer, receipt in zip((pair.a, pair.b), pair.ends, pair.receipts, strict=True)
         if {name: one.sha256 for name, one in answer.outputs.items()} != _outputs(receipt)
     ]

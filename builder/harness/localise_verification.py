@@ -81,7 +81,7 @@ def localisations(
         variants: the hosts, still open.
         kernels: where the kernel's source is shown from.
         folder: an empty one, for what traced runs give.
-        timeout: seconds that one of these may take.
+        timeout: seconds that one of these may take, and each search as a whole.
         progress: sees the search.
     """
     by_platform = {image.platform: image for image in images}
@@ -95,17 +95,19 @@ def localisations(
             timeout, progress,
         )  # fmt: skip
 
-    return tuple(_searched(pair, tracer, kernels, progress) for pair in parted(verification))
+    return tuple(_searched(pair, tracer, kernels, timeout, progress) for pair in parted(verification))
 
 
 def _identity(run: HostRun) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, str(item["sha256"])) for name, item in run.outputs.items()))
 
 
-def _searched(pair: Parted, tracer: Callable[[HostRun], Tracer], kernels: Kernels, progress: Progress) -> Located:
-    with progress.step(f"localise {pair.b.host} against {pair.a.host}") as step:
+def _searched(
+    pair: Parted, tracer: Callable[[HostRun], Tracer], kernels: Kernels, seconds: float, progress: Progress
+) -> Located:
+    with progress.step(f"localise {pair.b.host} against {pair.a.host}", unit="items") as step:
         try:
-            found = localise(*pair.hashes(), tracer(pair.a), tracer(pair.b))
+            found = localise(*pair.hashes(), tracer(pair.a), tracer(pair.b), seconds=seconds, step=step)
         except KbuildError as error:
             found = Localisation(
                 pair.a.host, pair.b.host, Found.NOTHING, notes=(f"the search failed: {error.message}",)

@@ -54,7 +54,7 @@ class PlantedTracer:
     how: dict
     requests: list = field(default_factory=list)
 
-    def ask(self, request):
+    def ask(self, request, seconds):
         self.requests.append(json.loads(request))
         return self.worker.run(self.entry, request, **self.how)
 

@@ -47,7 +47,7 @@ class Host:
     def plain(self):
         return {"y": self.value(self.count - 1, self.parts)}
 
-    def ask(self, request):
+    def ask(self, request, seconds):
         asked = json.loads(request)
         self.asked.append(asked)
         if self.mode == "dead" or self.mode == asked["mode"]:

@@ -5,11 +5,14 @@ import pytest
 from made_up import A, B, Host
 from safetensors.numpy import save_file
 
-from builder.errors import EnvironmentFault, IntegrityError
+from builder.errors import EnvironmentFault, IntegrityError, TimedOut
 from builder.harness.compare.model import Status, TensorDiff
-from builder.harness.localise import localise, split
+from builder.harness.localise import localise
 from builder.harness.localise_causes import TABLE, argued, suspects
 from builder.harness.localise_model import Found
+from builder.harness.localise_outline import UNKNOWN, outline, split
+from builder.harness.localise_segments import doubling, weighed
+from builder.harness.trace import Hashes, read
 
 
 def find(a, b):
@@ -76,6 +79,111 @@ def test_a_host_that_cannot_trace_each_operation(pair):
     found = find(*pair(60, 41, mode="hashes"))
     assert (found.found, found.first.path) == (Found.OPERATION, "41")
     assert found.notes[0].startswith("tracing each operation alone failed")
+
+
+def test_a_loop_is_not_asked_for_piece_by_piece(pair):
+    """What stands for many operations is cut before and after, what stands for one is not cut twice."""
+    sizes = (1,) * 9 + (400,) + (1,) * 10
+    assert weighed(sizes)(1, 20) == [9, 10]
+    assert weighed((1,) * 80)(1, 80) == [10, 20, 30, 40, 50, 60, 70]
+    assert weighed((1,) * 80)(31, 33) == [31, 32]
+    for low, high in ((1, 2), (1, 20), (5, 6), (9, 10), (10, 11), (11, 20)):
+        asked = weighed(sizes)(low, high)
+        assert asked
+        assert all(low <= cut < high for cut in asked)
+
+
+def test_passes_are_asked_for_at_growing_distances():
+    assert doubling(2, 1000) == [2, 3, 5, 9, 17, 33, 65]
+    assert doubling(2, 6) == [2, 3, 5, 6]
+    assert doubling(4, 5) == [4, 5]
+
+
+def test_an_outline_counts_what_an_equation_stands_for(pair):
+    a, _ = pair(3)
+    leaves = [
+        "0",
+        "1/i0/0",
+        "1/i0/1",
+        "1/i1/0",
+        "1/i1/1",
+        "1",
+        "2/b1/4/c0/0",
+        "2/b1/4/i0/0",
+        "2/b1/4/c1/0",
+        "2/b1/4",
+        "2",
+    ]
+    a.count, a.leaf = len(leaves), lambda at: Host.leaf(a, 0) | {"path": leaves[at]}
+    found = outline(read(a.ask(b'{"mode": "hashes"}', 9).folder, Hashes))
+    assert found.frames == {
+        "": (1, 5, 5), "1/i0": (1, 1), "1/i1": (1, 1), "2/b1": (4,), "2/b1/4/c0": (1,), "2/b1/4/i0": (1,),
+        "2/b1/4/c1": (1,),
+    }  # fmt: skip
+    assert found.passes == {"1": 2, "2/b1/4": 1}
+    a.count, a.level = 5000, 1
+    a.leaf = lambda at: Host.leaf(a, at)
+    assert outline(read(a.ask(b'{"mode": "hashes"}', 9).folder, Hashes)) == UNKNOWN
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+def test_where_time_runs_out_the_narrowest_is_named(pair, after, monkeypatch):
+    a, b = pair(200, 120, alone=10**9, fused=2)
+    honest = a.ask
+
+    def slow(request, seconds):
+        if len(a.asked) == after:
+            raise TimedOut("it was not done in time")
+        return honest(request, seconds)
+
+    a.ask = slow
+    if after == 1:  # nothing is known but that single operations agree
+        with pytest.raises(TimedOut):
+            find(a, b)
+        return
+    found = find(a, b)
+    assert found.found is Found.SEGMENT
+    assert (int(found.operations[0].path), int(found.operations[-1].path)) >= (0, 120)
+    assert int(found.operations[0].path) <= 118
+    late = any(note.startswith("time ran out") for note in found.notes)
+    assert late == (after < 7)
+
+
+def test_after_its_time_a_search_asks_nothing_more(pair):
+    a, b = pair(100, 50)
+    with pytest.raises(TimedOut, match="the search was not done in time"):
+        localise(a.plain(), b.plain(), a, b, seconds=0)
+    assert a.asked == []
+
+
+def test_hashing_every_operation_leaves_time_for_segments(pair):
+    a, b = pair(100, 50)
+    given = []
+    honest = a.ask
+
+    def noted(request, seconds):
+        given.append(seconds)
+        return honest(request, seconds)
+
+    a.ask = noted
+    localise(a.plain(), b.plain(), a, b, seconds=100)
+    assert 40 < given[0] <= 50
+    assert all(50 < seconds <= 100 for seconds in given[1:])
+
+
+def test_each_question_is_said(pair):
+    said = []
+
+    class Told:
+        def advance(self, amount=1):
+            said.append(amount)
+
+        def note(self, text):
+            said.append(text)
+
+    a, b = pair(100, 50)
+    localise(a.plain(), b.plain(), a, b, step=Told())
+    assert said == ["hash of every operation", 1, "2 cuts", 1, "values at 50", 1]
 
 
 def test_a_host_that_is_gone(pair):

@@ -49,7 +49,7 @@ class Place:
     made: Host
 
     def run(self, image, inputs, output, *, conditions, requests, timeout, progress):
-        return self.made.ask(requests[".trace.json"])
+        return self.made.ask(requests[".trace.json"], timeout)
 
 
 @pytest.fixture
