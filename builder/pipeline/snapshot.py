@@ -41,12 +41,16 @@ def runtime(spec: Spec, store: Store) -> Runtime:
     Raises:
         SpecError: a native table of the kernel has the name of one of the runtime's libraries.
     """
-    return Runtime(_modules(store), _documents(spec, store), _libraries(spec, store))
+    return Runtime(_modules(spec, store), _documents(spec, store), _libraries(spec, store))
 
 
-def _modules(store: Store) -> tuple[PlacedFile, ...]:
+def _modules(spec: Spec, store: Store) -> tuple[PlacedFile, ...]:
+    """The runtime's modules; without portable numerics where nothing imports them, so that they move no other digest."""
     root = shipped("kernels")
+    numerics = root / "runtime" / "portable"
     paths = [root / "__init__.py", *sorted((root / "runtime").rglob("*.py"))]
+    if spec.determinism.profile != "portable":
+        paths = [path for path in paths if not path.is_relative_to(numerics)]
     return tuple(_placed(f"{RUNTIME}/{path.relative_to(root).as_posix()}", path.read_bytes(), store) for path in paths)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -136,31 +137,53 @@ def build_once(folder: Path, spec: str = SPEC) -> Built:
     return Built(path, outcome.digest, store)
 
 
+Once = Callable[[str, Callable[[Path], Built]], Built]
+
+
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A function that makes what all processes of a test run share: the first to ask makes it, others wait."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def get(name: str, make: Callable[[Path], Built]) -> Built:
+        record = shared / f"{name}.json"
+        with FileLock(shared / f"{name}.lock"):
+            if record.exists():
+                spec, digest, store = json.loads(record.read_text())
+                return Built(Path(spec), digest, Path(store))
+            made = make(shared / name)
+            record.write_text(json.dumps([str(made.spec), made.digest, str(made.store)]))
+            return made
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def small(once: Once) -> Built:
     """For this machine's platform alone: rebuilding it takes seconds."""
-    return build_once(tmp_path_factory.mktemp("small"))
+    return once("small", build_once)
 
 
 @pytest.fixture(scope="session")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def both(once: Once) -> Built:
     """For both platforms; the other one's C++ is compiled by a cross compiler."""
     spec = SPEC.replace(f'["{HOST}"]', '["linux/amd64", "linux/arm64"]')
-    return build_once(tmp_path_factory.mktemp("both"), spec)
+    return once("both", lambda folder: build_once(folder, spec))
 
 
 @pytest.fixture(scope="session")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
+def kernels(once: Once) -> Callable[[str], Built]:
     """A function that builds one of the shipped kernels from its committed lock; all of them share one store."""
-    folder = tmp_path_factory.mktemp("kernels")
-    store = folder / "store"
 
-    def build(name: str) -> Built:
-        shutil.copytree(REPOSITORY / "kernels" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        spec = folder / name / "spec.toml"
+    def build(folder: Path) -> Built:
+        store = folder.parent / "kernels"
+        shutil.copytree(REPOSITORY / "kernels" / folder.name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        spec = folder / "spec.toml"
         return Built(spec, kbuild(spec, "--locked", env={"KBUILD_STORE": str(store)}).digest, store)
 
-    return build
+    return lambda name: once(name, build)
 
 
 @pytest.fixture(scope="session")
