@@ -45,7 +45,7 @@ def runtime(spec: Spec, store: Store) -> Runtime:
 
 
 def _modules(spec: Spec, store: Store) -> tuple[PlacedFile, ...]:
-    """The runtime's modules; without portable numerics where nothing imports them, so that they move no other digest."""
+    """The runtime's modules; without portable numerics where nothing imports them: they move no other digest."""
     root = shipped("kernels")
     numerics = root / "runtime" / "portable"
     paths = [root / "__init__.py", *sorted((root / "runtime").rglob("*.py"))]
