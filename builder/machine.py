@@ -9,6 +9,7 @@ Nothing here may change a digest. All of it comes from the environment:
 `KBUILD_DEBIAN_MIRROR`         base URL of a Debian mirror, before the ones in apt's sources
 `KBUILD_DEBIAN_SECURITY_MIRROR`  the same for the security archive
 `KBUILD_PYPI_INDEX`            base URL of a simple index, before uv's and pip's settings
+`KBUILD_NIXPKGS_MIRROR`        folder or base URL of nixpkgs' revisions, each as `<rev>.tar.gz`
 =============================  ==========================================================================
 """
 
@@ -32,6 +33,7 @@ class Machine:
     debian_mirror: str | None = None
     debian_security_mirror: str | None = None
     pypi_index: str | None = None
+    nixpkgs_mirror: str | None = None
 
 
 def usable_cores() -> int:
@@ -57,4 +59,5 @@ def from_environment(environ: Mapping[str, str], *, offline: bool = False) -> Ma
         debian_mirror=environ.get("KBUILD_DEBIAN_MIRROR") or None,
         debian_security_mirror=environ.get("KBUILD_DEBIAN_SECURITY_MIRROR") or None,
         pypi_index=environ.get("KBUILD_PYPI_INDEX") or None,
+        nixpkgs_mirror=environ.get("KBUILD_NIXPKGS_MIRROR") or None,
     )

@@ -125,6 +125,26 @@ rec {
     additions = map (tar: "${tar}") additions;
   };
 
+  # The source of nixpkgs at a revision, by the hash of its tree: out of the Nix store, or else a tarball at `url`.
+  nixpkgs = { narHash, url }: builtins.fetchTarball { name = "source"; sha256 = narHash; inherit url; };
+
+  # A compiler of such a source as a `toolchain`: its programs in /usr/bin, as links to where they stand in the Nix
+  # store, so that `compile` has to have `closure`. `version` is what the package's own has to begin with.
+  toolchainOf = { source, attribute, version }:
+    let
+      steps = builtins.filter builtins.isString (builtins.split "[.]" attribute);
+      packages = import source { inherit system; config = { }; overlays = [ ]; };
+      package = builtins.foldl'
+        (set: name: set.${name} or (throw "this nixpkgs has no ${attribute}"))
+        packages
+        steps;
+      stated = package.version or null;
+      found = if stated != null then stated else (builtins.parseDrvName package.name).version;
+      begins = builtins.substring 0 (builtins.stringLength version + 1) "${found}." == "${version}.";
+    in
+    if begins then script "toolchain" ./toolchain.sh { package = "${package}"; }
+    else throw "${attribute} of this nixpkgs is of version ${found}, not ${version}";
+
   # What a command leaves in /out.
   #
   #   toolchain  becomes /: from `root`, or any other derivation that holds a root file system
@@ -136,7 +156,8 @@ rec {
   #   epoch      seconds since 1970: the time of every input
   #   emulator   from `programOf`, or null: is at /.kbuild/emulator, for `argv` to begin with
   #   links      whether it may leave symbolic links in /out; other things than files and folders it may not
-  #   closure    whether it sees the toolchain's closure in the Nix store, which programs from nixpkgs need
+  #   closure    whether it sees the toolchain's closure in the Nix store, which programs from nixpkgs need; what it
+  #              leaves may name no path there, since no image has them
   #
   # It runs as user 0 of a namespace of its own inside of Nix's sandbox, without which it refuses to run. It sees
   # nothing but the above, /.kbuild/busybox, and fresh /dev, /proc and /tmp.
@@ -156,7 +177,7 @@ rec {
     let
       placed = item: words [ item.path "${item.file}" (if item.executable or false then "755" else "644") ];
     in
-    script name ./compile.sh {
+    script name ./compile.sh ((if closure then { allowedReferences = [ ]; } else { }) // {
       enter = "${./enter.sh}";
       toolchain = "${toolchain}";
       overlay = if overlay == null then "" else "${overlay}";
@@ -169,7 +190,7 @@ rec {
       env = words (map (key: "${key}=${env.${key}}") (builtins.attrNames env));
       inputs = builtins.concatStringsSep " " (map placed inputs);
       trees = builtins.concatStringsSep " " (map (item: words [ item.path "${item.tree}" ]) trees);
-    };
+    });
 
   # A tree that an mtree file describes, by the program lay.py of a rendered directory: as a canonical tar (`verb` is
   # "tar") in the file `tree.tar`, or as a folder (`verb` is "tree") of the name `tree`.

@@ -28,12 +28,25 @@ class InputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class NixpkgsRoot:
+    """A root file system that Nix makes of a package of a pinned nixpkgs: its programs in /usr/bin.
+
+    `source` is the hex SHA-256 of the tree's Nix archive, `version` what the package's own has to begin with.
+    """
+
+    rev: str
+    source: str
+    attribute: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """A command in a closed world.
 
     `root` are the SHA-256 of the debs that make the root file system, merged as an image's base layer is, in the
-    lock's order. `env` is the whole environment. Nothing else is visible: no network, no host files, no clock but
-    `SOURCE_DATE_EPOCH`.
+    lock's order; only Nix can run an action that has `nixpkgs` in their place. `env` is the whole environment. Nothing
+    else is visible: no network, no host files, no clock but `SOURCE_DATE_EPOCH`.
     """
 
     name: str
@@ -43,6 +56,7 @@ class Action:
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     epoch: int
+    nixpkgs: NixpkgsRoot | None = None
 
     def key(self) -> str:
         """Hex SHA-256 over everything but the name, in RFC 8785 form: equal keys mean equal outputs."""
@@ -57,6 +71,8 @@ class Action:
             "platform": self.platform,
             "root": list(self.root),
         }
+        if self.nixpkgs is not None:
+            body["nixpkgs"] = [self.nixpkgs.source, self.nixpkgs.attribute, self.nixpkgs.version]
         return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from builder.backends.action import OUTPUT, Action, InputFile
+from builder.backends.action import OUTPUT, Action, InputFile, NixpkgsRoot
+from builder.lock.nar import bare
 from builder.plan.compiler import Compiler
 from builder.platforms import NAMES
 
@@ -71,10 +72,10 @@ def native_action(
         epoch: seconds since 1970.
     """
     plain_c = all(path.endswith((".c", *_NOT_COMPILED)) for path in sources)
-    begin = {"gcc": _gcc, "clang": _clang, "zig": _zig}[compiler.name](compiler, plain_c=plain_c)
+    begin = _beginning(compiler, plain_c=plain_c)
     inputs = [InputFile(f"{_SOURCES}/{path}", sha256) for path, sha256 in sources.items()]
     inputs += [InputFile(f"{_HEADERS}/{path}", sha256) for path, sha256 in headers.items()]
-    if compiler.name == "gcc":
+    if compiler.name == "gcc" and compiler.nixpkgs is None:
         inputs.insert(0, InputFile(_SPECS, specs))
     if compiler.archive is not None:
         inputs.insert(0, InputFile(_WHEEL, compiler.archive.sha256))
@@ -98,14 +99,42 @@ def native_action(
             f"{OUTPUT}/{name}.so",
             *(f"{_SOURCES}/{path}" for path in sources if not path.endswith(_NOT_COMPILED)),
         ),
-        env=(*_ENVIRONMENTS.get(compiler.name, ()), ("LC_ALL", "C.UTF-8"), ("PATH", "/usr/bin")),
+        env=(*_environment(compiler), ("LC_ALL", "C.UTF-8"), ("PATH", "/usr/bin")),
         epoch=epoch,
+        nixpkgs=_nixpkgs(compiler),
     )
 
 
 _ENVIRONMENTS = {
     "zig": (("HOME", "/tmp"), ("ZIG_GLOBAL_CACHE_DIR", "/tmp/zig-cache"), ("ZIG_LOCAL_CACHE_DIR", "/tmp/zig-cache"))  # noqa: S108 - the sandbox's own
 }
+
+
+def _environment(compiler: Compiler) -> tuple[tuple[str, str], ...]:
+    """What else the compiler's environment has.
+
+    A compiler of nixpkgs is a script that adds flags of its own, for hardening and for finding libraries in the Nix
+    store, unless it is told not to: the spec's flags are all, and libraries are the image's.
+    """
+    if compiler.nixpkgs is None:
+        return _ENVIRONMENTS.get(compiler.name, ())
+    salt = f"{NAMES[compiler.target].machine}_unknown_linux_gnu"
+    return ((f"NIX_DONT_SET_RPATH_{salt}", "1"), ("NIX_HARDENING_ENABLE", ""), (f"NIX_HARDENING_ENABLE_{salt}", ""))
+
+
+def _nixpkgs(compiler: Compiler) -> NixpkgsRoot | None:
+    pinned = compiler.nixpkgs
+    if pinned is None:
+        return None
+    return NixpkgsRoot(pinned.rev, bare(pinned.nar_hash), compiler.attribute, compiler.version)
+
+
+def _beginning(compiler: Compiler, *, plain_c: bool) -> tuple[str, ...]:
+    """The compiler, and what tells it where everything is."""
+    if compiler.nixpkgs is not None:  # knows where its own things are
+        names = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}[compiler.name]
+        return (f"/usr/bin/{names[0 if plain_c else 1]}",)
+    return {"gcc": _gcc, "clang": _clang, "zig": _zig}[compiler.name](compiler, plain_c=plain_c)
 
 
 def _gcc(compiler: Compiler, *, plain_c: bool) -> tuple[str, ...]:
@@ -165,7 +194,7 @@ def _libraries(compiler: Compiler) -> tuple[str, ...]:
 
 def _system_headers(compiler: Compiler, *, plain_c: bool) -> tuple[str, ...]:
     """The folders that a native compiler searches, in its order, after those of the kernel."""
-    if compiler.name == "zig":
+    if compiler.name == "zig" or compiler.nixpkgs is not None:
         return ()
     gnu, series = NAMES[compiler.target].gnu, compiler.library
     cpp = f"/usr/include/c++/{series}"

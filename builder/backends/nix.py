@@ -19,6 +19,7 @@ from builder.backends.busybox import busybox, busybox_deb
 from builder.backends.nix_expression import (
     BUSYBOX,
     LIBRARY,
+    NIXPKGS,
     Ingredients,
     Named,
     deb_name,
@@ -28,7 +29,8 @@ from builder.backends.nix_expression import (
 )
 from builder.backends.nix_faults import OWN_WORDS, refusal
 from builder.backends.nix_root import additions, names, write_plain_tar
-from builder.backends.nix_tools import BuildFailed, FixedFile, Nix
+from builder.backends.nix_tools import ALONE, BuildFailed, FixedFile, Nix
+from builder.backends.nixpkgs import nixpkgs_tar
 from builder.backends.outputs import failure, folder_entries, input_parts, keep, once, root_debs, stray
 from builder.backends.provided import Provided
 from builder.backends.workplace import workplace
@@ -111,25 +113,40 @@ class NixBackend(Provided):
         for item in action.inputs:
             input_parts(item.path)
         with workplace(self._store) as place:
-            debs = root_debs(action, self._artifacts)
-            runner = self._emulator(action)
-            rest, listed = self._rest(action, debs)
-            ingredients = Ingredients(
-                debs=tuple(Named(deb_name(item), item.sha256) for item in debs),
-                additions=rest,
-                names=listed,
-                emulator=Named(deb_name(runner), runner.sha256) if runner else None,
-            )
-            files = [*ingredients.debs, rest, listed, *([ingredients.emulator] if ingredients.emulator else [])]
+            ingredients = self._ingredients(action, place)
+            stated = (*ingredients.debs, ingredients.additions, ingredients.names, ingredients.emulator)
+            files = [item for item in stated if item is not None]
             files += [Named(store_name(item.path.rpartition("/")[2]), item.sha256) for item in action.inputs]
             (place / "add").mkdir()
             nix.add([self._fixed(item) for item in dict.fromkeys(files)], place / "add")
             self._lay_out(place, render_action(action, ingredients, host=host_platform()))
             try:
-                output = nix.build(place / _EXPRESSION, place / _RESULT)
+                options = ALONE if action.nixpkgs is None else ()
+                output = nix.build(place / _EXPRESSION, place / _RESULT, options)
             except BuildFailed as error:
                 raise _explained(action, error.log) from error
             return keep(action, folder_entries(action, output), self._store)
+
+    def _ingredients(self, action: Action, place: Path) -> Ingredients:
+        """What an action's root is made of: packages, or a pinned nixpkgs, which is put beside the expression."""
+        if action.nixpkgs is not None:
+            if action.platform != host_platform():
+                raise EnvironmentFault(
+                    f"a compiler of nixpkgs compiles for the machine that it runs on, here {host_platform()}",
+                    where=action.name,
+                    hint=f"build on {action.platform}",
+                )
+            (place / NIXPKGS).hardlink_to(self._store.verified(nixpkgs_tar(self._store, action.nixpkgs.source)))
+            return Ingredients()
+        debs = root_debs(action, self._artifacts)
+        runner = self._emulator(action)
+        rest, listed = self._rest(action, debs)
+        return Ingredients(
+            debs=tuple(Named(deb_name(item), item.sha256) for item in debs),
+            additions=rest,
+            names=listed,
+            emulator=Named(deb_name(runner), runner.sha256) if runner else None,
+        )
 
     def _lay_out(self, place: Path, expression: str) -> None:
         """Put an expression into a folder, with the library and BusyBox beside it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from builder.backends.action import Action
 from builder.backends.sandbox import Emulator, emulated, environment
+from builder.lock.nar import sri
 from builder.platforms import NAMES, Platform
 from builder.resources import shipped
 from builder.store.artifact import Artifact
@@ -15,6 +16,9 @@ LIBRARY = "lib"
 """Where the library is, beside the expression."""
 BUSYBOX = "busybox"
 """The folder beside the expression that holds the program of that name."""
+
+NIXPKGS = "nixpkgs.tar"
+"""The tar of a pinned nixpkgs, beside the expression, where one is needed."""
 
 _STRANGE = re.compile(r"[^0-9A-Za-z+._?=-]")
 _LONGEST = 120
@@ -30,12 +34,15 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """What an action's expression names beside the action: the files of its root, and what emulates."""
+    """What an action's expression names beside the action.
 
-    debs: tuple[Named, ...]
-    additions: Named
-    names: Named
-    emulator: Named | None
+    These are the files of its root, where it is made of packages, and what emulates.
+    """
+
+    debs: tuple[Named, ...] = ()
+    additions: Named | None = None
+    names: Named | None = None
+    emulator: Named | None = None
 
 
 def store_name(text: str) -> str:
@@ -68,6 +75,9 @@ def render_action(action: Action, ingredients: Ingredients, *, host: Platform) -
         additions=ingredients.additions,
         names=ingredients.names,
         emulator=ingredients.emulator,
+        nixpkgs=action.nixpkgs,
+        nar_hash=sri(action.nixpkgs.source) if action.nixpkgs else "",
+        tarball=NIXPKGS,
         programs=emulator_paths(action.platform),
         argv=emulated(action.argv, Emulator(shipped("nix"))) if foreign else action.argv,
         env=sorted(environment(action.env, epoch=action.epoch).items()),

@@ -62,6 +62,11 @@ _REASONS: Final = (
         "`kernel.apparmor_restrict_unprivileged_userns=0`",
     ),
     _Reason(
+        r"is not allowed to refer to[^\n]*\n[^\n]*(/[^\s/]+/store/[^\s]+)",
+        "what was compiled names a path of the Nix store, {0}, which no image has",
+        "leave out flags that write paths down, such as -g",
+    ),
+    _Reason(
         r"does not support the kernel namespaces|cloning builder process: |private mount namespace|"
         r"unable to (?:start any build|make filesystem|bind mount)|(?:mount|pivot)[^\n]*Operation not permitted",
         "this machine does not let Nix make its sandbox",

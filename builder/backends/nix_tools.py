@@ -18,13 +18,15 @@ OLDEST = (2, 8)
 OPTIONS = (
     *("--option", "sandbox", "true"),
     *("--option", "sandbox-fallback", "false"),
-    # What is built here is nothing that a cache has, and asking one would be network access.
-    *("--option", "substitute", "false"),
     *("--option", "builders", ""),
     *("--option", "sandbox-paths", ""),  # distributions show builds a shell of theirs
 )
 """What every build insists on. A daemon ignores all that makes a sandbox where the user is not trusted, so a build also
 looks for itself whether it is in one (`nix/compile.sh`)."""
+
+ALONE = ("--option", "substitute", "false")
+"""What is built here is nothing that a cache has, and asking one would be network access. A compiler of nixpkgs is an
+exception: where no cache has it, it takes hours to build."""
 
 _LARGE = 8 << 20
 """Bytes from which a file is worth a process of its own that looks whether Nix has it already."""
@@ -106,21 +108,22 @@ class Nix:
         (place / "kbuild-was-here").write_bytes(b"")
         self._run("nix-store", "--add-fixed", "sha256", str(place / "kbuild-was-here"))
 
-    def build(self, expression: Path, link: Path) -> Path:
+    def build(self, expression: Path, link: Path, options: Sequence[str] = ALONE) -> Path:
         """Build what an expression stands for.
 
         Args:
             expression: a file whose value is one derivation.
             link: to be made; while it stands, Nix's garbage collector leaves the result alone.
+            options: in addition to what every build insists on.
 
         Returns:
             The output's path in the Nix store.
 
         Raises:
-                BuildFailed: a script of the library ended with an error.
+            BuildFailed: a script of the library ended with an error.
             EnvironmentFault: Nix could not do it.
         """
-        status, out, said = self._call("nix-build", str(expression), "--out-link", str(link), *OPTIONS)
+        status, out, said = self._call("nix-build", str(expression), "--out-link", str(link), *OPTIONS, *options)
         if status == 0:
             return Path(out.strip().splitlines()[-1])
         log = self._log(said)

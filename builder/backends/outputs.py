@@ -111,7 +111,17 @@ def folder_entries(action: Action, folder: Path, prefix: str = "") -> Iterator[E
 
 
 def root_debs(action: Action, artifacts: Mapping[str, Artifact]) -> list[Artifact]:
-    """The debs that an action's root is made of, in its order, out of all that a backend was told of."""
+    """The debs that an action's root is made of, in its order, out of all that a backend was told of.
+
+    Raises:
+        EnvironmentFault: it is made of something else, which this backend cannot do.
+    """
+    if action.nixpkgs is not None:
+        raise EnvironmentFault(
+            "is compiled by a compiler of nixpkgs, which only Nix can run",
+            where=action.name,
+            hint="build with --backend nix",
+        )
     missing = [sha256 for sha256 in action.root if sha256 not in artifacts]
     if missing:
         raise KeyError(f"{action.name} is made of debs that this backend was not told of: {missing}")

@@ -39,20 +39,29 @@ def run(options: argparse.Namespace) -> int:
     """Build the image if need be, write the folder, and print its path."""
     from builder.cli.display import progress
     from builder.cli.paths import lock_path, spec_path
+    from builder.determinism.check import checked
+    from builder.errors import UsageError
     from builder.machine import from_environment
-    from builder.pipeline.backend import embedded
+    from builder.pipeline.backend import backend_of
     from builder.pipeline.rendering import rendering
     from builder.render.context import check_free, write
     from builder.store.blobs import Store
 
     spec = spec_path(options.spec)
     check_free(options.to)
+    pinned = checked(spec).compiler.nixpkgs is not None
+    if pinned and options.format != "nix":
+        raise UsageError(
+            f"the kernel's compiler comes from nixpkgs, which no {options.format} can run",
+            where=str(spec),
+            hint="render it with --format nix",
+        )
     machine = from_environment(os.environ, offline=options.offline)
     store = Store(machine.store)
     with progress(options) as display:
         found = rendering(
             spec, lock_path(spec), platform=options.platform, machine=machine, store=store,
-            backend=embedded(store), progress=display, locked=options.locked,
+            backend=backend_of("nix" if pinned else "embedded", store), progress=display, locked=options.locked,
         )  # fmt: skip
         with display.step("write"):
             write(_context(found, options.format, with_inputs=options.with_inputs), options.to, store)

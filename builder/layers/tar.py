@@ -123,7 +123,7 @@ def tar_entries(path: Path, *, limit: int | None = None) -> list[Entry]:
             order.accept(entry)
             if entry.kind is Kind.FILE:
                 offset = stream.tell()
-                entry = replace(entry, source=partial(_open_part, path, offset, entry.size))
+                entry = replace(entry, source=partial(open_part, path, offset, entry.size))
                 stream.seek(entry.size, io.SEEK_CUR)
                 _skip_padding(stream, entry)
             found.append(entry)
@@ -252,7 +252,8 @@ class _Window(io.RawIOBase):
         super().close()
 
 
-def _open_part(path: Path, offset: int, size: int) -> BinaryIO:
+def open_part(path: Path, offset: int, size: int) -> BinaryIO:
+    """The `size` bytes of a file from `offset` on, as a stream that owns the file."""
     stream = path.open("rb", buffering=0)
     stream.seek(offset)
     return cast("BinaryIO", _Window(cast("BinaryIO", stream), size, path.name, owner=True))

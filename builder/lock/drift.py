@@ -159,6 +159,11 @@ def _target(platform: Platform, image: Sequence[Artifact]) -> Target | None:
 def _unmet_compiler(spec: Spec, lock: Lock, platforms: Iterable[Platform]) -> Iterator[str]:
     """The compiler of each image's platform must be there; for the others there may be one, or an emulator serves."""
     compiler, asked = spec.compiler, spec.compiler.version.split(".")
+    if compiler.nixpkgs is not None:
+        rev = lock.nixpkgs.rev if lock.nixpkgs else "none"
+        if rev != compiler.nixpkgs.rev:
+            yield f"compiler.nixpkgs.rev is {compiler.nixpkgs.rev}, locked is {rev}"
+        return
     kind, name = ("wheel", ZIG) if compiler.name == "zig" else ("deb", f"{compiler.name}-{asked[0]}")
     for platform in sorted(platforms):
         found = [item for item in lock.artifact if (item.kind, item.name) == (kind, name) and _compiles(item, platform)]
@@ -225,11 +230,15 @@ def _of_fields(old: Lock, new: Lock) -> Iterator[Change]:
     def codec(lock: Lock) -> str:
         return f"{lock.codec.name} {lock.codec.version} at level {lock.codec.level}"
 
+    def pinned(lock: Lock) -> str | None:
+        return f"{lock.nixpkgs.rev} {lock.nixpkgs.nar_hash}" if lock.nixpkgs else None
+
     for name, before, after in (
         ("spec", old.spec, new.spec),
         ("format", str(old.format), str(new.format)),
         ("epoch", str(old.epoch), str(new.epoch)),
         ("codec", codec(old), codec(new)),
+        ("nixpkgs", pinned(old), pinned(new)),
     ):
         if before != after:
             yield Change("lock", name, before, after)

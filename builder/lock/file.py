@@ -183,6 +183,8 @@ def _parts(lock: Lock) -> Iterator[str]:
     if lock.image is not None:
         yield "[image]\n" + _lines({"sources": lock.image.sources, "index": lock.image.index})
         yield "[image.platforms]\n" + _lines(dict(sorted(lock.image.platforms.items())))
+    if lock.nixpkgs is not None:
+        yield "[nixpkgs]\n" + _lines(_fields(lock.nixpkgs))
     for index in sorted(lock.index, key=index_order):
         yield "[[index]]\n" + _lines(_fields(index))
     for item in sorted(lock.artifact, key=artifact_order):

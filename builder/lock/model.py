@@ -56,6 +56,16 @@ class Built(_Table):
     platforms: dict[Platform, Digest]
 
 
+class Nixpkgs(_Table):
+    """The tree of one revision of nixpkgs, out of which the Nix backend takes the compiler."""
+
+    rev: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    nar_hash: Annotated[str, Field(pattern=r"^sha256-[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$")]
+    """SHA-256 of the tree's Nix archive, as flakes write it."""
+    size: Annotated[int, Field(ge=1)]
+    """Bytes of that archive."""
+
+
 class Lock(_Table):
     """One lock file, in the order in which it is written."""
 
@@ -66,5 +76,6 @@ class Lock(_Table):
     """Seconds since 1970: the newest `Date` among the indexes. Layer times are clamped to it; `created` is it."""
     codec: Codec
     image: Built | None = None
+    nixpkgs: Nixpkgs | None = None
     index: tuple[Index, ...]
     artifact: tuple[Artifact, ...]

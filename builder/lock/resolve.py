@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from builder.errors import EnvironmentFault, ResolveError
+from builder.lock import nixpkgs
 from builder.lock.compiler import compiler_debs, zig_wheels
 from builder.lock.debian import solver
 from builder.lock.debian.archive import Archive
@@ -16,7 +17,7 @@ from builder.lock.debian.toolchain import tools_packages
 from builder.lock.debian.universe import Universe
 from builder.lock.keep import ALL, Keeping, Kept, Upgrade, kept
 from builder.lock.merge import merged
-from builder.lock.model import CODEC, FORMAT, Index, Lock
+from builder.lock.model import CODEC, FORMAT, Index, Lock, Nixpkgs
 from builder.lock.python import RUNTIME_PACKAGES, resolve_wheels
 from builder.lock.rules import index_order, violations
 from builder.lock.target import target
@@ -100,6 +101,10 @@ def resolve(
         keep=keep.weights(),
     )
     compilers: list[Artifact] = []
+    pinned: Nixpkgs | None = None
+    if spec.compiler.nixpkgs is not None:
+        before = previous.nixpkgs if previous else None
+        pinned = nixpkgs.locked(spec.compiler.nixpkgs.rev, before, machine=machine, store=store, progress=progress)
     if spec.compiler.name == "zig":
         compilers = zig_wheels(
             spec.compiler,
@@ -116,6 +121,7 @@ def resolve(
         format=FORMAT,
         epoch=max(_seconds(item.date) for item in index),
         codec=CODEC,
+        nixpkgs=pinned,
         index=index,
         artifact=merged([*debs, *wheels, *weights, *compilers]),
     )
@@ -153,6 +159,8 @@ def _debian(spec: Spec, universes: Mapping[str, Universe], keep: Kept, progress:
         add("image", platform, lambda _: spec.os.packages, (*solver.IMPLICIT, *RUNTIME_PACKAGES))
     for platform in sorted(NAMES):
         add("tools", platform, tools_packages, ())
+    if spec.compiler.nixpkgs is not None:
+        return found
     return [*found, *compiler_debs(spec.compiler, spec.kernel.platforms, universe_of, progress)]
 
 

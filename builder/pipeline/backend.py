@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from builder.backends.action import Backend
-from builder.errors import EnvironmentFault
+from builder.errors import EnvironmentFault, UsageError
 from builder.layers.packages import PackageReader
+from builder.plan.model import Plan
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
 
@@ -36,6 +37,21 @@ def backend_of(name: str, store: Store) -> BackendOf:
         return backend
 
     return make
+
+
+def require_able(plan: Plan, backends: Sequence[str]) -> None:
+    """Refuse backends that cannot run a plan's compiler.
+
+    Raises:
+        UsageError: it comes from nixpkgs, and one of these is not Nix.
+    """
+    others = [name for name in backends if name != "nix"]
+    if others and any(layer.driver and layer.driver.nixpkgs for layer in plan.layers()):
+        raise UsageError(
+            f"the kernel's compiler comes from nixpkgs, which {' and '.join(others)} cannot run",
+            where=plan.name,
+            hint="build it with --backend nix; no other builder gives that digest",
+        )
 
 
 def embedded(store: Store) -> BackendOf:

@@ -16,7 +16,7 @@ from builder.errors import EnvironmentFault, LockError, NotReproducible
 from builder.layers import codec
 from builder.layers.entry import Layer
 from builder.layers.packages import PackageReader
-from builder.lock import drift, file
+from builder.lock import drift, file, nixpkgs
 from builder.lock.model import Built, Lock
 from builder.lock.resolve import resolve
 from builder.machine import Machine
@@ -26,7 +26,7 @@ from builder.pipeline import layers as layering
 from builder.pipeline import unchanged
 from builder.pipeline.agreement import require_agreement
 from builder.pipeline.attachments import attach_lock
-from builder.pipeline.backend import TOOLS, BackendOf
+from builder.pipeline.backend import TOOLS, BackendOf, require_able
 from builder.pipeline.fetching import bring
 from builder.pipeline.layers import Workshop
 from builder.pipeline.report import BuildReport, MadeLayer
@@ -82,6 +82,7 @@ def build(
         for make_one in (backend, *others)
     ]
     builders = tuple(workshop.backend.name for workshop in workshops)
+    require_able(plan, builders)
     made = _make_layers(plan, taken.lock, workshops[0], machine)
     for workshop in workshops[1:]:
         again = _make_layers(plan, taken.lock, workshop, machine)
@@ -165,9 +166,11 @@ def _make_layers(plan: Plan, lock: Lock, workshop: Workshop, machine: Machine) -
         else:
             missing.append(layer)
     if missing:
-        compiling = any(layer.interpreter or layer.compiler for layer in missing)
+        compiling = any(layer.interpreter or layer.driver for layer in missing)
         tools = _tools(plan, missing, workshop.backend.name) if compiling else ()
         bring(_needed(missing, tools), lock, machine, workshop.store, workshop.progress)
+        for pinned in {layer.driver.nixpkgs for layer in missing if layer.driver and layer.driver.nixpkgs}:
+            nixpkgs.bring(pinned, machine=machine, store=workshop.store, progress=workshop.progress)
         if compiling:
             workshop.backend.check()
         for layer, result in zip(missing, _parallel(missing, workshop, machine.jobs), strict=True):

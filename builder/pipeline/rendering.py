@@ -9,7 +9,7 @@ from builder.backends.action import Action, Backend
 from builder.determinism.check import checked
 from builder.errors import NotReproducible, UsageError
 from builder.layers.packages import PackageReader
-from builder.lock import file
+from builder.lock import file, nixpkgs
 from builder.lock.model import Lock
 from builder.machine import Machine
 from builder.oci.image import Manifest
@@ -77,6 +77,8 @@ def rendering(
     parts = (materials.image, materials.interpreter, materials.toolchain, materials.tools)
     wanted = {item.sha256: item for part in parts for item in part if item.registry != "local"}
     bring(list(wanted.values()), lock, machine, store, progress)
+    if lock.nixpkgs is not None:
+        nixpkgs.bring(lock.nixpkgs, machine=machine, store=store, progress=progress)
     _compile_again(image, manifest, Workshop(store, packages, recorder, progress, machine.jobs))
     with progress.step("render"):
         return gather(
@@ -137,7 +139,7 @@ def _compile_again(image: PlatformPlan, manifest: Manifest, workshop: Workshop) 
     """
     workshop.backend.check()
     for plan, layer in zip(image.layers, manifest.image.layers, strict=True):
-        if plan.interpreter or plan.compiler:
+        if plan.interpreter or plan.driver:
             made = layering.make(plan, workshop)
             if made.diff_id != layer.diff_id:
                 raise NotReproducible(

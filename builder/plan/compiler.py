@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from builder.errors import LockError
 from builder.lock.compiler import ZIG
-from builder.lock.model import Lock
+from builder.lock.model import Lock, Nixpkgs
 from builder.platforms import NAMES, Platform
 from builder.spec.model import CompilerTable
 from builder.store.artifact import Artifact
@@ -32,6 +32,8 @@ class Compiler:
         glibc: the C library of the image ("2.41").
         root: the debs of its root, in the lock's order.
         archive: Zig's wheel.
+        nixpkgs: the tree that it comes from in place of debs, and then
+        attribute: the package of it that it is; its `version` is the spec's.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Compiler:
     glibc: str
     root: tuple[Artifact, ...]
     archive: Artifact | None = None
+    nixpkgs: Nixpkgs | None = None
+    attribute: str = ""
 
     @property
     def series(self) -> str:
@@ -73,6 +77,18 @@ def compiler_of(
     Raises:
         LockError: the lock has no such compiler.
     """
+    if table.nixpkgs is not None:
+        return Compiler(
+            name=table.name,
+            version=table.version,
+            platform=target,
+            target=target,
+            library="",
+            glibc=_glibc(lock, target),
+            root=(),
+            nixpkgs=_nixpkgs(lock),
+            attribute=table.nixpkgs.attribute,
+        )
     served = [platform for platform in platforms if _runs_on(table, lock, host, platform)]
     platform = host if target in served else target
     main = _main(table, lock, platform)
@@ -106,7 +122,15 @@ def exact_version(table: CompilerTable, lock: Lock, target: Platform) -> str:
     Raises:
         LockError: the lock has no such compiler.
     """
+    if table.nixpkgs is not None:
+        return f"{table.version} of nixpkgs {_nixpkgs(lock).rev}"
     return _main(table, lock, target).version
+
+
+def _nixpkgs(lock: Lock) -> Nixpkgs:
+    if lock.nixpkgs is None:
+        raise LockError("no nixpkgs is locked", hint="run `kbuild lock`")
+    return lock.nixpkgs
 
 
 def _runs_on(table: CompilerTable, lock: Lock, host: Platform, target: Platform) -> bool:

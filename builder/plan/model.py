@@ -113,7 +113,8 @@ class LayerPlan:
 
 def _driver(compiler: Compiler) -> list[str]:
     """What else decides how the compiler is called."""
-    return [compiler.name, compiler.version, compiler.platform, compiler.target, compiler.library, compiler.glibc]
+    called = [compiler.name, compiler.version, compiler.platform, compiler.target, compiler.library, compiler.glibc]
+    return [*called, compiler.nixpkgs.nar_hash, compiler.attribute] if compiler.nixpkgs else called
 
 
 def _placed(item: Artifact) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from builder.backends.nixpkgs import nixpkgs_tar
 from builder.errors import LockError
 from builder.layers.digest import TreeDigest
 from builder.layers.packages import PackageReader
@@ -13,7 +14,7 @@ from builder.oci.image import Manifest
 from builder.platforms import NAMES, Platform
 from builder.render.context import Blob
 from builder.render.flatten import flatten
-from builder.render.image import WHOLE, Input, InputKind, Program, Rendering, Tree
+from builder.render.image import NIXPKGS, WHOLE, Input, InputKind, Program, Rendering, Tree
 from builder.render.mtree import Item, mtree
 from builder.render.origins import INPUTS, UNPACKED, input_names, member_hashes
 from builder.render.steps import Compiled, outputs, roots, slug, step
@@ -113,8 +114,18 @@ def gather(
         emulated_python=not python_runs,
         snapshots=materials.snapshots,
         files=files,
-        blobs={f"{INPUTS}/{names[item.sha256]}": Blob(item.sha256, item.size) for item in used},
+        blobs={f"{INPUTS}/{names[item.sha256]}": Blob(item.sha256, item.size) for item in used}
+        | _nixpkgs(compiled, store),
     )
+
+
+def _nixpkgs(compiled: Sequence[Compiled], store: Store) -> dict[str, Blob]:
+    """The tree that the compiler was taken from, if it is one of nixpkgs."""
+    pinned = next((item.action.nixpkgs for item in compiled if item.action.nixpkgs), None)
+    if pinned is None:
+        return {}
+    tar = nixpkgs_tar(store, pinned.source)
+    return {NIXPKGS: Blob(tar, store.path(tar).stat().st_size)}
 
 
 def _tools(tools: Iterable[Artifact], builder: Platform, *, emulating: bool) -> dict[str, Artifact]:

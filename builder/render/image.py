@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from builder.backends.action import Action
+from builder.backends.action import Action, NixpkgsRoot
 from builder.oci.config import ImageConfig
 from builder.platforms import Platform
 from builder.render.context import Blob
@@ -25,6 +25,8 @@ FILES = "files"
 TARS = "tars"
 OUTPUTS = "outputs"
 WHOLE = "image.mtree"
+NIXPKGS = "inputs/nixpkgs.tar"
+"""The tree of a pinned nixpkgs, where a rendering has one among its blobs."""
 
 InputKind = Literal["python", "deb", "zip", "file"]
 
@@ -47,10 +49,11 @@ class Tree:
 class Step:
     """One run of a compiler, in a root of its own.
 
-    `name` is also the folder of its outputs. `root` names one of the rendering's roots. `inputs` is a tree that is laid
-    over it, an empty `/out` among it; `tars` are laid out before, each as `tars/<name>.tar`. The outputs are what is in
-    `/out` at the end. `argv` is the action's command, under the emulator at `builder.backends.sandbox.EMULATOR` if the
-    builder cannot run it itself; `env` is its whole environment.
+    `name` is also the folder of its outputs. `root` names one of the rendering's roots, or is empty where the action
+    runs in one of nixpkgs. `inputs` is a tree that is laid over it, an empty `/out` among it; `tars` are laid out
+    before, each as `tars/<name>.tar`. The outputs are what is in `/out` at the end. `argv` is the action's command,
+    under the emulator at `builder.backends.sandbox.EMULATOR` if the builder cannot run it itself; `env` is its whole
+    environment.
     """
 
     name: str
@@ -116,3 +119,8 @@ class Rendering:
     snapshots: Mapping[str, str]
     files: Mapping[str, str | bytes]
     blobs: Mapping[str, Blob]
+
+    @property
+    def nixpkgs(self) -> NixpkgsRoot | None:
+        """Where the compiler comes from, if not from packages; all steps that have one have the same."""
+        return next((item.action.nixpkgs for item in self.steps if item.action.nixpkgs), None)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from builder.backends.nix_expression import nix_string, render, store_name, system
+from builder.lock.nar import sri
+from builder.lock.nixpkgs import ARCHIVE
 from builder.render import image, origins
 from builder.render.context import Blob, Context
 from builder.render.image import WHOLE, Input, Rendering, Tree
@@ -40,6 +42,8 @@ def nix_directory(rendering: Rendering, *, with_inputs: bool) -> Context:
     files[BUSYBOX] = Blob(rendering.busybox.sha256, rendering.busybox.size)  # nothing else could unpack the first thing
     for path in sorted(shipped("nix").iterdir()):
         files[f"{LIBRARY}/{path.name}"] = path.read_text("utf-8")
+    if rendering.nixpkgs and with_inputs:
+        files[image.NIXPKGS] = rendering.blobs[image.NIXPKGS]
     files["default.nix"] = expression(rendering)
     files["flake.nix"] = flake(rendering)
     files["README.md"] = render("render/README.nix.md.j2", r=rendering, with_inputs=with_inputs)
@@ -64,6 +68,9 @@ def expression(rendering: Rendering) -> str:
         sources=sources,
         whole=_sources(rendering.files[WHOLE]),
         whole_file=WHOLE,
+        nar_hash=sri(rendering.nixpkgs.source) if rendering.nixpkgs else "",
+        tarball=image.NIXPKGS,
+        archive=ARCHIVE,
         snapshots={name: re.sub(r"[-:]", "", date) for name, date in rendering.snapshots.items()},
     )
 

@@ -65,6 +65,8 @@ def roots(
     found: dict[Made, Tree] = {}
     for item in compiled:
         action = item.action
+        if action.nixpkgs is not None:
+            continue
         made = (action.root, action.epoch)
         if made not in found:
             read = packages.read([known[sha256] for sha256 in action.root])
@@ -87,7 +89,7 @@ def step(action: Action, found: Mapping[Made, Tree], scribe: Scribe, store: Stor
     return Step(
         name=name,
         action=action,
-        root=found[action.root, action.epoch].name,
+        root=found[action.root, action.epoch].name if action.nixpkgs is None else "",
         inputs=inputs,
         tars=tuple(tars),
         argv=tuple(action.argv if action.platform == builder else emulated(action.argv, runner)),

@@ -51,6 +51,7 @@ def problems(data: Mapping[str, object]) -> list[Problem]:
     return [
         *_duplicates(data),
         *_projects(data),
+        *_nixpkgs(data),
         *_fast_math(data),
         *_xla(data),
         *_features(data),
@@ -117,6 +118,22 @@ def _projects(data: Mapping[str, object]) -> Iterator[Problem]:
                 f"{name!r} is both required and excluded",
                 "take it out of one of the two arrays",
             )
+
+
+def _nixpkgs(data: Mapping[str, object]) -> Iterator[Problem]:
+    """A compiler of nixpkgs compiles for what it runs on."""
+    compiler = _table(data, "compiler")
+    if "nixpkgs" not in compiler:
+        return
+    if compiler.get("name") == "zig":
+        yield Problem(("compiler", "nixpkgs"), "zig comes from its wheel", "leave it out, or choose gcc or clang")
+    platforms = _strings_of(_table(data, "kernel"), "platforms")
+    if len(platforms) != 1:
+        yield Problem(
+            ("compiler", "nixpkgs"),
+            "a compiler of nixpkgs compiles for one platform, the builder's own",
+            'name it: platforms = ["linux/amd64"] in [kernel]',
+        )
 
 
 def _fast_math(data: Mapping[str, object]) -> Iterator[Problem]:

@@ -196,6 +196,19 @@ COMPILERS: Final[Mapping[str, str]] = {"gcc": "14", "clang": "19", "zig": "0.17"
 """The compilers that a spec may name, and the version that it gets where it names none."""
 
 
+class NixpkgsTable(_Table):
+    """A compiler out of a pinned nixpkgs, for those who build with Nix alone."""
+
+    rev: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    """The commit of nixpkgs; the lock adds the hash of its tree."""
+    attribute: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$", max_length=128)]
+    """The package that is the compiler, such as `gcc14` or `clang_19`."""
+
+
+def _missing(value: object) -> bool:
+    return value is None
+
+
 class CompilerTable(_Table):
     """The compiler of native sources; its exact build lives in the lock."""
 
@@ -205,6 +218,8 @@ class CompilerTable(_Table):
     """Its version, as exact as wanted: `14` or `14.2.0`. Left out, it is 14 of gcc, 19 of clang, 0.17 of zig."""
     flags: tuple[Flag, ...] = ("-O2", "-ffp-contract=off")
     """Flags for every native object."""
+    nixpkgs: Annotated[NixpkgsTable | None, Field(exclude_if=_missing)] = None
+    """Take it from a pinned nixpkgs in place of Debian: no builder but Nix gives that digest."""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from builder.lock.merge import merged
-from builder.lock.model import Built, Codec, Index, Lock
+from builder.lock.model import Built, Codec, Index, Lock, Nixpkgs
 from builder.store.artifact import Artifact, Member
 
 AMD64, ARM64 = "linux/amd64", "linux/arm64"
@@ -268,4 +268,5 @@ LOCKS = st.builds(
         lambda items: tuple(sorted(items, key=lambda item: (item.registry, item.suite, item.path)))
     ),
     image=st.none() | st.just(SAMPLE.image),
+    nixpkgs=st.none() | st.just(Nixpkgs(rev="ab" * 20, nar_hash=f"sha256-{'+/' * 21}A=", size=7)),
 )

@@ -10,7 +10,7 @@ from lock_samples import AMD64, ARM64, INDEX, LOCKS, SAMPLE, deb, lock, sha, wei
 from builder.errors import EnvironmentFault, LockError
 from builder.layers import codec
 from builder.lock import drift, file
-from builder.lock.model import CODEC, FORMAT, Codec, Lock
+from builder.lock.model import CODEC, FORMAT, Codec, Lock, Nixpkgs
 from builder.spec.identity import identity
 from builder.spec.model import Spec
 from builder.store.artifact import Artifact, Member
@@ -112,6 +112,23 @@ def test_a_compiler_is_missed_also_where_nothing_is_compiled() -> None:
     plain = spec(native={})
     (reason,) = drift.fits(plain, of(plain, without("gcc-14", platform=ARM64)))
     assert reason == "gcc 14.2 is not locked for linux/arm64"
+
+
+PINNED = Nixpkgs(rev="0" * 40, nar_hash=f"sha256-{'A' * 43}=", size=1)
+
+
+def test_a_compiler_of_nixpkgs_is_locked_by_its_revision() -> None:
+    compiler = {"version": "14", "nixpkgs": {"rev": PINNED.rev, "attribute": "gcc14"}}
+    pinned = spec(kernel=BASE["kernel"] | {"platforms": (AMD64,)}, compiler=compiler)
+    items = [item.model_copy(update={"platforms": (AMD64,)}) for item in without("gcc-14") if AMD64 in item.platforms]
+    without_gcc = of(pinned, items)
+    assert drift.fits(pinned, without_gcc) == [f"compiler.nixpkgs.rev is {PINNED.rev}, locked is none"]
+    assert drift.fits(pinned, without_gcc.model_copy(update={"nixpkgs": PINNED})) == []
+    other = PINNED.model_copy(update={"rev": "f" * 40})
+    (reason,) = drift.fits(pinned, without_gcc.model_copy(update={"nixpkgs": other}))
+    assert reason == f"compiler.nixpkgs.rev is {PINNED.rev}, locked is {other.rev}"
+    changes = drift.describe_change(without_gcc, without_gcc.model_copy(update={"nixpkgs": PINNED}))
+    assert [str(change) for change in changes] == [f"+ lock nixpkgs {PINNED.rev} {PINNED.nar_hash}"]
 
 
 @pytest.mark.parametrize(

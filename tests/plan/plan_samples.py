@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from builder.lock.model import CODEC, Codec, Index, Lock
+from builder.lock.model import CODEC, Codec, Index, Lock, Nixpkgs
 from builder.plan.make import make
 from builder.plan.model import PlacedFile, Plan
 from builder.plan.numerics import Numerics
@@ -127,6 +127,7 @@ class Case:
     epoch: int = EPOCH
     format: int = 1
     codec: Codec = CODEC
+    nixpkgs: Nixpkgs | None = None
 
     def but(self, **changes: object) -> Case:
         return replace(self, **changes)
@@ -153,7 +154,7 @@ class Case:
     def lock(self) -> Lock:
         return Lock(
             spec=f"sha256:{sha(self.text)}", format=self.format, epoch=self.epoch, codec=self.codec,
-            index=(INDEX,), artifact=self.artifacts,
+            index=(INDEX,), artifact=self.artifacts, nixpkgs=self.nixpkgs,
         )  # fmt: skip
 
     @property

@@ -8,6 +8,7 @@ import pytest
 from plan_samples import AMD64, ARM64, BOTH, SAMPLE, artifact, deb
 
 from builder.errors import LockError
+from builder.lock.model import Nixpkgs
 from builder.plan.compiler import compiler_of, exact_version
 from builder.platforms import Platform
 from builder.spec.model import CompilerTable
@@ -127,3 +128,29 @@ def test_what_the_image_says_of_its_compiler_depends_on_no_builder() -> None:
 def test_a_lock_without_the_compiler(items: tuple[Artifact, ...]) -> None:
     with pytest.raises(LockError):
         chosen(items, AMD64, AMD64)
+
+
+PINNED = Nixpkgs(rev="0" * 40, nar_hash=f"sha256-{'A' * 43}=", size=1)
+
+
+def test_a_compiler_of_nixpkgs_has_no_debs_and_names_its_tree() -> None:
+    table = CompilerTable.model_validate({"nixpkgs": {"rev": PINNED.rev, "attribute": "gcc14"}})
+    lock = SAMPLE.but(artifacts=BASE).lock.model_copy(update={"nixpkgs": PINNED})
+    for host in BOTH:
+        found = compiler_of(table, lock, [AMD64], AMD64, host)
+        assert (found.root, found.archive, found.platform) == ((), None, AMD64)
+        assert (found.nixpkgs, found.attribute, found.version) == (PINNED, "gcc14", "14")
+    assert exact_version(table, lock, AMD64) == f"14 of nixpkgs {PINNED.rev}"
+    with pytest.raises(LockError, match="no nixpkgs is locked"):
+        compiler_of(table, SAMPLE.but(artifacts=BASE).lock, [AMD64], AMD64, AMD64)
+
+
+def test_another_tree_or_package_makes_another_layer() -> None:
+    pin = f'[compiler.nixpkgs]\nrev = "{PINNED.rev}"\nattribute = "gcc14"\n'
+    one = SAMPLE.writing("[kernel]", f'{pin}\n[kernel]\nplatforms = ["{AMD64}"]')
+    key = one.but(nixpkgs=PINNED).layer_keys()["native"]
+    assert key == one.but(nixpkgs=PINNED.model_copy(update={"rev": "f" * 40, "size": 2})).layer_keys()["native"]
+    other = PINNED.model_copy(update={"nar_hash": f"sha256-{'B' * 42}A="})
+    assert key != one.but(nixpkgs=other).layer_keys()["native"]
+    assert key != one.writing("gcc14", "gcc13").but(nixpkgs=PINNED).layer_keys()["native"]
+    assert key != SAMPLE.layer_keys()["native"]

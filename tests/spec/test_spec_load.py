@@ -194,6 +194,27 @@ def test_a_file_that_is_not_there(tmp_path):
         load(tmp_path / ("x" * 300))
 
 
+PINNED = MINIMAL + f'[compiler]\nnixpkgs = {{ rev = "{"0" * 40}", attribute = "gcc14" }}\n'
+ONE = 'version = "1.0.0"\nplatforms = ["linux/amd64"]'
+
+
+def test_a_compiler_of_nixpkgs_is_for_one_platform():
+    assert loads(PINNED.replace('version = "1.0.0"', ONE), "spec.toml").compiler.nixpkgs
+    with pytest.raises(SpecErrors, match="compiles for one platform, the builder's own") as caught:
+        loads(PINNED, "spec.toml")
+    (finding,) = caught.value.findings
+    assert finding.line == PINNED[: PINNED.index("nixpkgs =")].count("\n") + 1
+    two = ONE.replace('64"]', '64", "linux/arm64"]')
+    with pytest.raises(SpecErrors, match="compiles for one platform"):
+        loads(PINNED.replace('version = "1.0.0"', two), "spec.toml")
+
+
+def test_zig_is_not_of_nixpkgs():
+    text = PINNED.replace('version = "1.0.0"', ONE).replace("[compiler]", '[compiler]\nname = "zig"')
+    with pytest.raises(SpecErrors, match="zig comes from its wheel"):
+        loads(text, "spec.toml")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_that_may_not_be_read(tmp_path):
     path = tmp_path / "spec.toml"

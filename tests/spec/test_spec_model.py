@@ -204,6 +204,30 @@ def test_a_compiler_has_a_version_of_its_own(table, version):
     assert spec_of(compiler=table).compiler.version == version
 
 
+NIXPKGS = {"rev": "0" * 40, "attribute": "gcc14"}
+
+
+def test_a_compiler_of_nixpkgs():
+    kernel = spec_of().kernel.model_dump() | {"platforms": ("linux/amd64",)}
+    plain = spec_of(kernel=kernel)
+    assert "nixpkgs" not in plain.compiler.model_dump(), "whoever does without keeps the spec's identity"
+    pinned = spec_of(kernel=kernel, compiler={"nixpkgs": NIXPKGS})
+    assert pinned.compiler.nixpkgs.attribute == "gcc14"
+    assert identity(plain) != identity(pinned)
+    for changed in ({"rev": "f" * 40}, {"attribute": "llvmPackages_19.clang"}):
+        assert identity(spec_of(kernel=kernel, compiler={"nixpkgs": NIXPKGS | changed})) != identity(pinned)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"rev": "nixos-25.05"}, {"rev": "0" * 39}, {"rev": "G" * 40}, {"rev": None}, {"attribute": ""}, {"attribute": " "},
+     {"attribute": "a."}, {"attribute": ".a"}, {"attribute": "${x}"}, {"attribute": 'a"b'}, {"attribute": "1a"},
+     {"more": 1}],
+)  # fmt: skip
+def test_a_pin_that_is_none(changed):
+    assert refused(compiler={"nixpkgs": NIXPKGS | changed})[0][0] == ("compiler", "nixpkgs", *changed)
+
+
 @pytest.mark.parametrize("name", ["tcc", "", 1, ["gcc"], {"gcc": 1}, None])
 def test_a_compiler_that_is_none(name):
     assert refused(compiler={"name": name})[0][0] == ("compiler", "name")
