@@ -1,0 +1,213 @@
+// The blocked product: panels packed into cache, the kernel over them, partial sums kept between panels of k.
+#include "native/gemm.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "native/gemm_kernel.h"
+#include "native/gemm_pack.h"
+#include "native/gemm_scratch.h"
+#include "native/gemv.h"
+#include "native/narrow.h"
+
+namespace portable {
+namespace {
+
+template <typename T>
+struct Blocks {
+  static constexpr int64_t kRows = Shape<T>::kRows, kColumns = Shape<T>::kColumns;
+  static constexpr int64_t kInner = 1024 / sizeof(T);  // a panel of the right operand stays in L1
+  static constexpr int64_t kLeft = 20 * kRows;         // rows of packed left operand: half of a small L2
+  static constexpr int64_t kRight = 4096 / sizeof(T) / kColumns * kColumns;  // columns of packed right operand: L2, L3
+};
+
+constexpr int64_t kWorthwhile = 1 << 18;  // chain steps; below about 4 µs another thread costs more than it gives
+
+struct Block {
+  int64_t batch, row, rows, column, columns;
+};
+
+// One tile whose columns don't follow one another in the result: through a tile that does.
+template <typename T>
+void staged(Kernel<T> kernel, int64_t inner, const T* left, const T* right, T* result, const Tile<T>& target,
+            int64_t rows, const int64_t* columns) {
+  constexpr int64_t kStride = Shape<T>::kColumns;
+  T sums[Shape<T>::kRows * kStride];
+  int64_t starts[Shape<T>::kRows];
+  for (int64_t i = 0; i < rows; ++i) {
+    starts[i] = i * kStride;
+    if (target.first) continue;
+    for (int64_t j = 0; j < target.columns; ++j) sums[i * kStride + j] = result[target.rows[i] + columns[j]];
+  }
+  kernel(inner, left, right, kStride, Tile<T>{sums, starts, target.columns, target.first, target.last});
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < target.columns; ++j) result[target.rows[i] + columns[j]] = sums[i * kStride + j];
+  }
+}
+
+// Where a block's sums are kept: in the result itself, or in `sums` if the result is narrower.
+template <typename T>
+class Target {
+ public:
+  Target(const Result& result, const Block& block) : result_(result), block_(block) {
+    if (narrow()) {
+      stride_ = block.columns;
+      sums_ = scratch<T, Slot::kSums>(block.rows * stride_ + Simd<T>::kLanes);
+      for (int64_t i = 0; i < Shape<T>::kRows; ++i) starts_[i] = i * stride_;
+    }
+  }
+
+  void add(int64_t inner, const T* left, const T* right, int64_t row, int64_t rows, int64_t column, int64_t columns,
+           bool first, bool last) {
+    const int vectors = static_cast<int>((columns + Simd<T>::kLanes - 1) / Simd<T>::kLanes);
+    const Kernel<T> run = kernel<T>(static_cast<int>(rows), vectors);
+    constexpr int64_t kStride = Shape<T>::kColumns;
+    if (narrow()) {
+      T* data = sums_ + row * stride_ + column;
+      run(inner, left, right, kStride, Tile<T>{data, starts_, columns, first, last});
+      return;
+    }
+    T* data = static_cast<T*>(result_.data) + result_.batch[block_.batch];
+    const int64_t* starts = result_.rows.at(block_.row + row);
+    const int64_t at = block_.column + column;
+    if (result_.columns.run(at) >= columns) {
+      run(inner, left, right, kStride, Tile<T>{data + result_.columns[at], starts, columns, first, last});
+    } else {
+      staged(run, inner, left, right, data, Tile<T>{data, starts, columns, first, last}, rows, result_.columns.at(at));
+    }
+  }
+
+  void finish() {
+    if constexpr (std::is_same_v<T, float>) {
+      if (result_.format == Format::kBfloat) round<Bfloat>();
+      if (result_.format == Format::kHalf) round<Half>();
+    }
+  }
+
+ private:
+  bool narrow() const { return result_.format != (std::is_same_v<T, float> ? Format::kFloat : Format::kDouble); }
+
+  template <typename S>
+  void round() {
+    S* data = static_cast<S*>(result_.data) + result_.batch[block_.batch];
+    const int64_t* columns = result_.columns.at(block_.column);
+    const bool follow = result_.columns.run(block_.column) >= block_.columns;
+    for (int64_t i = 0; i < block_.rows; ++i) {
+      S* row = data + result_.rows[block_.row + i];
+      const float* sums = sums_ + i * stride_;
+      if (follow) {
+        round_row(sums, block_.columns, row + columns[0]);
+      } else {
+        for (int64_t j = 0; j < block_.columns; ++j) row[columns[j]] = store<S>(sums[j]);
+      }
+    }
+  }
+
+  const Result& result_;
+  const Block& block_;
+  T* sums_ = nullptr;
+  int64_t stride_ = 0;
+  int64_t starts_[Shape<T>::kRows];
+};
+
+template <typename T>
+void compute(const Contraction& problem, const Block& block) {
+  using B = Blocks<T>;
+  const int64_t inner = problem.lhs.inner.size();
+  const int64_t panels = std::max<int64_t>(1, (inner + B::kInner - 1) / B::kInner);
+  const int64_t depth = (inner + panels - 1) / panels;
+  T* left = scratch<T, Slot::kLeft>(B::kLeft * depth + Simd<T>::kLanes);
+  T* right = scratch<T, Slot::kRight>(std::min(B::kRight, block.columns + B::kColumns) * depth + Simd<T>::kLanes);
+  Target<T> target(problem.result, block);
+  for (int64_t panel = 0; panel < panels; ++panel) {
+    const int64_t begin = std::min(panel * depth, inner), end = std::min(begin + depth, inner);
+    const bool first = panel == 0, last = panel == panels - 1;
+    for (int64_t jc = 0; jc < block.columns; jc += B::kRight) {
+      const int64_t columns = std::min(B::kRight, block.columns - jc);
+      for (int64_t j = 0; j < columns; j += B::kColumns) {
+        const Part part{problem.rhs.batch[block.batch], block.column + jc + j, std::min(B::kColumns, columns - j),
+                        begin, end};
+        pack<T, B::kColumns>(problem.rhs, part, right + j * (end - begin));
+      }
+      for (int64_t ic = 0; ic < block.rows; ic += B::kLeft) {
+        const int64_t rows = std::min(B::kLeft, block.rows - ic);
+        for (int64_t i = 0; i < rows; i += B::kRows) {
+          const Part part{problem.lhs.batch[block.batch], block.row + ic + i, std::min(B::kRows, rows - i), begin, end};
+          pack<T, B::kRows>(problem.lhs, part, left + i * (end - begin));
+        }
+        for (int64_t j = 0; j < columns; j += B::kColumns) {
+          for (int64_t i = 0; i < rows; i += B::kRows) {
+            target.add(end - begin, left + i * (end - begin), right + j * (end - begin), ic + i,
+                       std::min(B::kRows, rows - i), jc + j, std::min(B::kColumns, columns - j), first, last);
+          }
+        }
+      }
+    }
+  }
+  target.finish();
+}
+
+int64_t pieces(int64_t size, int64_t piece) { return (size + piece - 1) / piece; }
+
+template <typename T>
+void blocked(ffi::ThreadPool& pool, const Contraction& problem) {
+  using B = Blocks<T>;
+  const int64_t batch = problem.result.batch.size(), rows = problem.result.rows.size();
+  const int64_t columns = problem.result.columns.size(), inner = std::max<int64_t>(problem.lhs.inner.size(), 1);
+  const bool narrow = problem.result.format != (std::is_same_v<T, float> ? Format::kFloat : Format::kDouble);
+  // A narrow result's sums stay in the thread's memory for all of k: 1 MiB of them.
+  int64_t height = narrow ? std::min<int64_t>(rows, 512) : rows;
+  int64_t width = narrow ? std::min<int64_t>(columns, 512) : columns;
+  const int64_t threads = pool.num_threads();
+  while (threads > 1 && batch * pieces(rows, height) * pieces(columns, width) < 2 * threads &&
+         height * width * inner >= 2 * kWorthwhile && (height > B::kRows || width > B::kColumns)) {
+    // Halves of the longer side, in whole tiles.
+    if (height > B::kRows && (height >= width || width <= B::kColumns)) {
+      height = pieces((height + 1) / 2, B::kRows) * B::kRows;
+    } else {
+      width = pieces((width + 1) / 2, B::kColumns) * B::kColumns;
+    }
+  }
+  const int64_t down = pieces(rows, height), across = pieces(columns, width);
+  const int64_t grain = std::max<int64_t>(1, kWorthwhile / std::max<int64_t>(1, height * width * inner));
+  parallel(pool, batch * down * across, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t row = task / across % down * height, column = task % across * width;
+      compute<T>(problem, Block{task / across / down, row, std::min(height, rows - row), column,
+                                std::min(width, columns - column)});
+    }
+  });
+}
+
+}  // namespace
+
+template <typename T>
+void contract(ffi::ThreadPool& pool, Contraction& problem) {
+  for (Operand* operand : {&problem.lhs, &problem.rhs}) {
+    operand->batch.seal();
+    operand->free.seal();
+    operand->inner.seal();
+  }
+  Result& result = problem.result;
+  result.batch.seal();
+  result.rows.seal();
+  result.columns.seal();
+  if (result.batch.size() * result.rows.size() * result.columns.size() == 0) return;
+  // Lanes run along the columns; a product is the same with its sides exchanged. Along the rows, then, if columns are
+  // too few to fill a register, or the result has them apart.
+  const bool few = result.columns.size() < Simd<T>::kLanes && result.rows.size() > result.columns.size();
+  const bool apart = result.columns.run(0) < Simd<T>::kLanes && result.rows.run(0) > result.columns.run(0);
+  if (few || apart) {
+    std::swap(problem.lhs, problem.rhs);
+    std::swap(result.rows, result.columns);
+  }
+  if (contract_few<T>(pool, problem)) return;
+  blocked<T>(pool, problem);
+}
+
+template void contract<float>(ffi::ThreadPool&, Contraction&);
+template void contract<double>(ffi::ThreadPool&, Contraction&);
+
+}  // namespace portable

@@ -1,0 +1,101 @@
+// The register-blocked inner product: R rows times kVectors registers of columns, one fma chain per element.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "native/simd.h"
+
+namespace portable {
+
+// Block shapes. Registers: kRows x kVectors accumulators, kVectors of the right operand, one of the left.
+template <typename T>
+struct Shape {
+#if defined(__AVX512F__)
+  static constexpr int kRows = 12, kVectors = 2;  // 24 + 2 + 1 of 32
+#elif defined(__AVX2__)
+  static constexpr int kRows = 6, kVectors = 2;  // 12 + 2 + 1 of 16
+#else
+  static constexpr int kRows = 8, kVectors = 3;  // 24 + 3 + 1 of 32
+#endif
+  static constexpr int kColumns = kVectors * Simd<T>::kLanes;
+};
+
+// A tile of partial sums: row i starts at data + rows[i].
+template <typename T>
+struct Tile {
+  T* data;
+  const int64_t* rows;
+  int64_t columns;  // 1 … kVectors * kLanes; nothing beyond is read or written
+  bool first;       // no panel of k came before: start from +0
+  bool last;        // none comes after: NaN becomes the one NaN
+};
+
+// left: [inner][Shape::kRows], right: [inner][stride], with all lanes of all vectors readable.
+template <typename T, int R, int kVectors>
+void multiply(int64_t inner, const T* left, const T* right, int64_t stride, const Tile<T>& tile) {
+  using S = Simd<T>;
+  using V = typename S::V;
+  constexpr int kLanes = S::kLanes;
+  V sums[R][kVectors];
+  const bool whole = tile.columns == kVectors * kLanes;
+  const int64_t rest = tile.columns - (kVectors - 1) * kLanes;  // lanes of the last vector
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    T* row = tile.data + tile.rows[i];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      if (tile.first) {
+        sums[i][v] = S::zero();
+      } else if (whole || v < kVectors - 1 || rest == kLanes) {
+        sums[i][v] = S::load(row + v * kLanes);
+      } else {
+        sums[i][v] = S::load_part(row + v * kLanes, rest);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < inner; ++k) {
+    V column[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) column[v] = S::load(right + v * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const V element = S::set(left[i]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sums[i][v] = S::fma(element, column[v], sums[i][v]);
+    }
+    left += Shape<T>::kRows;
+    right += stride;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    T* row = tile.data + tile.rows[i];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const V sum = tile.last ? S::canonical(sums[i][v]) : sums[i][v];
+      if (whole || v < kVectors - 1 || rest == kLanes) {
+        S::store(row + v * kLanes, sum);
+      } else {
+        S::store_part(row + v * kLanes, rest, sum);
+      }
+    }
+  }
+}
+
+template <typename T>
+using Kernel = void (*)(int64_t, const T*, const T*, int64_t, const Tile<T>&);
+
+// The kernel for a number of rows and of vectors, by table.
+template <typename T, int... kIndex>
+Kernel<T> kernel_of(int rows, int vectors, std::integer_sequence<int, kIndex...>) {
+  constexpr int kVectors = Shape<T>::kVectors;
+  static constexpr Kernel<T> kernels[] = {&multiply<T, kIndex / kVectors + 1, kIndex % kVectors + 1>...};
+  return kernels[(rows - 1) * kVectors + vectors - 1];
+}
+template <typename T>
+Kernel<T> kernel(int rows, int vectors) {
+  return kernel_of<T>(rows, vectors, std::make_integer_sequence<int, Shape<T>::kRows * Shape<T>::kVectors>());
+}
+
+}  // namespace portable

@@ -1,0 +1,93 @@
+// What the referee's two contractions share: elements of any floating-point format, and the chain of C2.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "referee/common.h"
+
+namespace referee {
+
+using Numbers = ffi::Span<const int64_t>;
+using Index = std::vector<int64_t>;
+
+inline bool is_floating(ffi::DataType type) {
+  return type == ffi::DataType::F32 || type == ffi::DataType::F64 || type == ffi::DataType::F16 ||
+         type == ffi::DataType::BF16;
+}
+
+// Row-major place of an index.
+inline int64_t place_of(const Index& index, Numbers sizes) {
+  int64_t place = 0;
+  for (size_t d = 0; d < index.size(); ++d) place = place * sizes[d] + index[d];
+  return place;
+}
+
+// Steps to the next index in order (G5); false after the last, leaving all zeros.
+inline bool next(Index& index, const Index& sizes) {
+  for (size_t d = index.size(); d-- > 0;) {
+    if (++index[d] < sizes[d]) return true;
+    index[d] = 0;
+  }
+  return false;
+}
+
+// An element as binary64, which holds the values of every format.
+inline double element(const ffi::AnyBuffer& buffer, int64_t place) {
+  const void* data = buffer.untyped_data();
+  switch (buffer.element_type()) {
+    case ffi::DataType::F64:
+      return static_cast<const double*>(data)[place];
+    case ffi::DataType::F32:
+      return static_cast<const float*>(data)[place];
+    case ffi::DataType::F16:
+      return from_binary16(static_cast<const uint16_t*>(data)[place]);
+    default:
+      return from_bfloat16(static_cast<const uint16_t*>(data)[place]);
+  }
+}
+
+// C1 and C2: a running sum in one of the two formats.
+class Chain {
+ public:
+  explicit Chain(bool wide) : wide_(wide) {}
+
+  void add(double a, double b) {
+    if (wide_) {
+      sum64_ = std::fma(a, b, sum64_);
+    } else {
+      sum32_ = std::fma(static_cast<float>(a), static_cast<float>(b), sum32_);
+    }
+  }
+
+  void write(ffi::AnyBuffer& buffer, int64_t place) const {
+    void* data = buffer.untyped_data();
+    switch (buffer.element_type()) {
+      case ffi::DataType::F64:
+        static_cast<double*>(data)[place] = one_nan(sum64_);
+        break;
+      case ffi::DataType::F32:
+        static_cast<float*>(data)[place] = one_nan(sum32_);
+        break;
+      case ffi::DataType::F16:
+        static_cast<uint16_t*>(data)[place] = to_binary16(sum32_);
+        break;
+      default:
+        static_cast<uint16_t*>(data)[place] = to_bfloat16(sum32_);
+    }
+  }
+
+ private:
+  bool wide_;
+  float sum32_ = 0;
+  double sum64_ = 0;
+};
+
+// C1: floating-point formats, and binary64 operands only for a binary64 result.
+inline bool defined(const ffi::AnyBuffer& lhs, const ffi::AnyBuffer& rhs, const ffi::AnyBuffer& out) {
+  const bool wide = lhs.element_type() == ffi::DataType::F64 || rhs.element_type() == ffi::DataType::F64;
+  return is_floating(lhs.element_type()) && is_floating(rhs.element_type()) && is_floating(out.element_type()) &&
+         (!wide || out.element_type() == ffi::DataType::F64);
+}
+
+}  // namespace referee
