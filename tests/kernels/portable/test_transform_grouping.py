@@ -1,0 +1,131 @@
+"""Grouping: what becomes one operation, and that no bit moves by it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from kernels.runtime.portable.flatten import flatten
+from kernels.runtime.portable.grouping import Fusion, alone, grouped
+from kernels.runtime.portable.transform import portable
+
+X = np.linspace(-2, 2, 48, dtype=np.float32).reshape(8, 6)
+V = np.linspace(1, 2, 6, dtype=np.float32)
+
+
+def planned(function, *args, plan=grouped):
+    """Names of the steps; groups as tuples of theirs."""
+    closed = jax.make_jaxpr(function)(*args)
+    steps = plan(flatten(closed.jaxpr, closed.consts))
+    return [tuple(one.op for one in step.steps) if isinstance(step, Fusion) else step.name for step in steps]
+
+
+def layernorm(x, scale):
+    centred = x - jnp.mean(x, -1, keepdims=True)
+    return centred / jnp.sqrt(jnp.mean(centred * centred, -1, keepdims=True) + 1e-6) * scale
+
+
+def masked_softmax(x, mask):
+    return jax.nn.softmax(jnp.where(mask[:, None], x, -jnp.inf))
+
+
+def test_norms_and_softmax_are_one_operation():
+    assert len(planned(layernorm, X, V)) == 1
+    (only,) = planned(masked_softmax, X, np.ones(8, bool))
+    assert only == ("select_n", "reduce_max", "max", "sub", "exp", "reduce_sum", "div")
+
+
+def test_gradients_of_a_norm_are_few():
+    steps = planned(jax.grad(lambda x, v: jnp.sum(layernorm(x, v) ** 2), argnums=(0, 1)), X, V)
+    assert sum(isinstance(step, tuple) for step in steps) <= 2
+
+
+def test_broadcasts_and_stated_values_are_never_arrays():
+    closed = jax.make_jaxpr(lambda x, v: (x + v) * 2.0 + jnp.exp(v)[None, :])(X, V)
+    *_, last = grouped(flatten(closed.jaxpr, closed.consts))
+    assert {view.axes for view in last.operands} == {(0, 1), (1,), ()}
+
+
+def test_contractions_stand_between_groups():
+    steps = planned(lambda x, w: jnp.tanh(jnp.tanh(x * 2 + 1) @ w) - 1, X, X.T)
+    assert steps == [("mul", "add", "tanh"), "dot_general", ("tanh", "sub")]
+
+
+def test_two_chains_that_meet_become_one():
+    assert planned(lambda x, y: jnp.exp(x) * 2 + jnp.sin(y) * 3, X, X) == [("exp", "mul", "sin", "mul", "add")]
+
+
+def test_a_group_never_waits_for_itself():
+    def function(x):  # the product needs the exponential, and the sum needs both: one group would be a cycle
+        grown = jnp.exp(x)
+        return grown + (grown @ x.T) @ x
+
+    assert planned(function, X) == [("exp",), "transpose", "dot_general", "dot_general", ("add",)]
+
+
+def test_movement_alone_stays_movement():
+    assert planned(lambda x, p: lax.select(p, x, x[::-1]), X, X > 0) == ["rev", "select_n"]
+    assert planned(lambda x, p, q: jnp.where(p & q, x, -x), X, X > 0, X > 1) == [("and", "neg", "select_n")]
+
+
+def test_groups_do_not_cross_into_loops():
+    steps = planned(lambda x: lax.scan(lambda c, r: (jnp.sin(c) + r, c), jnp.exp(x[0]), x)[0] * 2, X)
+    assert [step for step in steps if isinstance(step, tuple)] == [("exp",), ("mul",)]
+
+
+def test_empty_arrays_and_scalars():
+    def function(x, s):
+        return jnp.exp(x) + s, jnp.sum(x, 1), jnp.sin(s) * s
+
+    empty, sums, scalar = portable(function)(np.zeros((3, 0), np.float32), np.float32(2))
+    assert (empty.shape, sums.tolist()) == ((3, 0), [0, 0, 0])
+    np.testing.assert_allclose(scalar, 2 * np.sin(np.float32(2)), rtol=1e-6)
+
+
+def made_up(seed):
+    """A function of random elementwise operations, broadcasts and row reductions over three arrays."""
+
+    def function(x, v, s):
+        random = np.random.RandomState(seed)
+        values = [x, v, s, x[:, :1], v[None]]
+
+        def any_of(shapes=None):
+            fitting = [one for one in values if shapes is None or one.shape in shapes]
+            return fitting[random.randint(len(fitting))]
+
+        for _ in range(random.randint(5, 30)):
+            one, other = any_of(), any_of()
+            made = [
+                lambda a, b: a + b,
+                lambda a, b: a * b + a,
+                lambda a, b: jnp.where(a < b, a, b * 0.5),
+                lambda a, b: a / (b * b + 1),
+                lambda a, _: jnp.tanh(a),
+                lambda a, _: jnp.sum(a, -1, keepdims=True) if a.ndim else a,
+                lambda a, _: jnp.max(a, -1, keepdims=True) if a.ndim else -a,
+                lambda a, _: jnp.broadcast_to(a, (8, 6)) if a.shape != (1, 1) else jnp.sum(a, (0, 1)),
+                lambda a, _: jnp.mean(a, 0) if a.ndim == 2 else a[..., None] if a.ndim else jnp.exp(-a * a),
+                lambda a, _: a.reshape(-1) if a.size in {1, 6} else jnp.minimum(a, 1.0),
+            ][random.randint(10)]
+            if {1, 8} >= set(one.shape[:1]) or one.ndim < 2:
+                try:
+                    found = made(one, other)
+                except (TypeError, ValueError):  # shapes that do not broadcast
+                    continue
+                if found.ndim <= 2:
+                    values.append(found)
+        return values[-1], values[len(values) // 2], [one for one in values[5:] if one.shape == (8, 6)][-1:]
+
+    return function
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_bit_moves(seed):
+    args = X, V, np.float32(0.75)
+    one, other = (jax.jit(portable(made_up(seed), plan))(*args) for plan in (grouped, alone))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert a.shape == b.shape
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(made_up(seed)(*args)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
