@@ -1,4 +1,4 @@
-"""Reductions, scans and windows by section 4 of the specification (docs/numerics/reduction.md, R1 to R6)."""
+"""Reductions and cumulative operations by section 4 of the specification (docs/numerics/reduction.md, R1 to R4)."""
 
 from __future__ import annotations
 
@@ -108,6 +108,49 @@ def _reduce(args: Arguments, params: Parameters) -> Sequence[jax.Array]:
     return [reduce(monoid(params["jaxpr"].jaxpr, "reduce"), x, params["dimensions"], initial)]
 
 
+def _argextremum(primitive: Any, *, greatest: bool) -> Rule:
+    def rule(args: Arguments, params: Parameters) -> Sequence[jax.Array]:
+        (x,) = args
+        if not floating(primitive.name, x):
+            return [primitive.bind(x, **params)]
+        (axis,) = params["axes"]
+        dtype = np.dtype(params["index_dtype"])
+        if dtype.name not in {"int32", "int64"}:
+            raise KernelError(f"the numeric specification has no {primitive.name} to {dtype.name}")
+        shape = [size for i, size in enumerate(x.shape) if i != axis]
+        call = jax.ffi.ffi_call(library.target("argextremum"), like(shape, dtype))
+        return [call(x, axis=np.int64(axis), greatest=greatest)]
+
+    return rule
+
+
+def cumulate(operation: int, x: jax.Array, axis: int, *, reverse: bool) -> jax.Array:
+    """R4: float32, float64, bfloat16 or float16 of any shape; the shape stays.
+
+    Args:
+        operation: SUM, PRODUCT, MAXIMUM or MINIMUM.
+        x: the operand.
+        axis: along which.
+        reverse: from the last element.
+    """
+    call = jax.ffi.ffi_call(library.target("scan"), like(x.shape, x.dtype))
+    result: jax.Array = call(x, operation=np.int32(operation), axis=np.int64(axis), reverse=bool(reverse))
+    return result
+
+
+def _cumulative(primitive: Any, operation: int) -> Rule:
+    def rule(args: Arguments, params: Parameters) -> Sequence[jax.Array]:
+        (x,) = args
+        axis, reverse = params["axis"], params["reverse"]
+        if operation == SUM and jnp.issubdtype(x.dtype, np.complexfloating):
+            return [by_parts(lambda part: cumulate(operation, part, axis, reverse=reverse), x)]
+        if not floating(primitive.name, x):
+            return [primitive.bind(x, **params)]
+        return [cumulate(operation, x, axis, reverse=reverse)]
+
+    return rule
+
+
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
         "reduce_sum": _reducer(lax.reduce_sum_p, SUM),
@@ -115,5 +158,11 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         "reduce_max": _reducer(lax.reduce_max_p, MAXIMUM),
         "reduce_min": _reducer(lax.reduce_min_p, MINIMUM),
         "reduce": _reduce,
+        "argmax": _argextremum(lax.argmax_p, greatest=True),
+        "argmin": _argextremum(lax.argmin_p, greatest=False),
+        "cumsum": _cumulative(lax.cumsum_p, SUM),
+        "cumprod": _cumulative(lax.cumprod_p, PRODUCT),
+        "cummax": _cumulative(lax.cummax_p, MAXIMUM),
+        "cummin": _cumulative(lax.cummin_p, MINIMUM),
     }
 )

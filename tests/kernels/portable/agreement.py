@@ -5,7 +5,9 @@ import platform
 import jax
 import numpy as np
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
+from jax.extend.core import Literal
 
 from kernels.runtime.portable import library
 
@@ -13,6 +15,8 @@ DTYPES = ("float32", "float64", "bfloat16", "float16")
 LEVELS = ("portable",) if platform.machine() == "aarch64" else ("portable-v3", "portable-v4")
 SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.1754942e-38, 3e38, -3e38, 2.0**-24, 0.1)
 SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 5, 8, 17, 65]), max_size=4).filter(lambda s: np.prod(s) <= 4500)
+
+QUICK = settings(max_examples=12, deadline=None)
 
 
 def bits(x):
@@ -27,7 +31,7 @@ def numbers(shape, dtype, seed, special=0.0):
     x = random.standard_normal(shape) * 2.0 ** random.integers(-6, 7, shape)
     chosen = np.where(random.random(shape) < special, random.choice(SPECIAL, shape), x)
     with np.errstate(over="ignore"):
-        return jax.numpy.asarray(chosen, dtype)
+        return chosen.astype(jax.numpy.dtype(dtype))
 
 
 def _jitted(function, args):
@@ -40,11 +44,11 @@ def _jitted(function, args):
 def every(function, *args):
     """What a jitted `function` gives from each fast library that this CPU runs, and from the referee, the last."""
     found = []
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, jax.enable_x64(True):
         for level in LEVELS[: LEVELS.index(library.level()) + 1]:
             patched.setattr(library, "level", lambda name=level: name)
             found.append(_jitted(function, args))
-    with library.arbitrated():
+    with library.arbitrated(), jax.enable_x64(True):
         found.append(_jitted(function, args))
     return found
 
@@ -54,3 +58,11 @@ def assert_one_value(found):
     *fast, referee = found
     for one in fast:
         jax.tree.map(lambda a, b: np.testing.assert_array_equal(bits(a), bits(b)), one, referee)
+
+
+def applied(rules, function, *args):
+    """The rule for the last equation of this function, applied to its arguments and literals."""
+    *_, equation = jax.make_jaxpr(function)(*args).eqns
+    literals = [jax.numpy.asarray(v.val) for v in equation.invars if isinstance(v, Literal)]
+    found = rules[equation.primitive.name]((*args, *literals), equation.params)
+    return found if len(found) > 1 else found[0]

@@ -7,18 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agreement import DTYPES, SHAPES, assert_one_value, bits, every, numbers
-from hypothesis import HealthCheck, given, settings
+from agreement import DTYPES, QUICK, SHAPES, applied, assert_one_value, bits, every, numbers
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
-from jax.extend.core import Literal
 
 from kernels.runtime.errors import KernelError
 from kernels.runtime.portable import reduction
 from kernels.runtime.portable.reduction import MAXIMUM, MINIMUM, PRODUCT, RULES, SUM
 
 LENGTHS = (0, 1, 2, 63, 64, 65, 4095, 4096, 4097, 100_003)
-QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)
@@ -125,14 +123,6 @@ def test_subnormals_are_kept():
     assert bits(reduction.reduce(MAXIMUM, -x, (0,))) == 0x80000001
 
 
-def applied(function, *args):
-    """The rule for the last equation of this function, applied to its arguments and literals."""
-    *_, equation = jax.make_jaxpr(function)(*args).eqns
-    literals = [jnp.asarray(v.val) for v in equation.invars if isinstance(v, Literal)]
-    (out,) = RULES[equation.primitive.name]((*args, *literals), equation.params)
-    return out
-
-
 def test_rules_take_the_parameters_of_their_primitives():
     x = numbers((4, 6), "float32", 5)
     for function in (
@@ -143,11 +133,11 @@ def test_rules_take_the_parameters_of_their_primitives():
         lambda x: lax.reduce(x, np.float32(2), lambda a, b: b * a, (0,)),
         lambda x: lax.reduce(x, np.float32(7), lax.max, (1,)),
     ):
-        np.testing.assert_allclose(applied(function, x), function(x), rtol=1e-5)
+        np.testing.assert_allclose(applied(RULES, function, x), function(x), rtol=1e-5)
     whole = jnp.arange(24).reshape(4, 6)
-    np.testing.assert_array_equal(applied(lambda x: jnp.sum(x, 0), whole), jnp.sum(whole, 0))
+    np.testing.assert_array_equal(applied(RULES, lambda x: jnp.sum(x, 0), whole), jnp.sum(whole, 0))
     z = x + 1j * x[::-1]
-    out = applied(lambda z: jnp.sum(z, 1), z)
+    out = applied(RULES, lambda z: jnp.sum(z, 1), z)
     assert out.dtype == z.dtype
     np.testing.assert_allclose(out, jnp.sum(z, 1), rtol=1e-5)
 
@@ -155,7 +145,7 @@ def test_rules_take_the_parameters_of_their_primitives():
 def test_what_the_specification_lacks_is_refused_by_name():
     x = numbers((4, 6), "float32", 5)
     with pytest.raises(KernelError, match=r"no reduce by this computation"):
-        applied(lambda x: lax.reduce(x, np.float32(0), lambda a, b: a + b * 2, (0,)), x)
+        applied(RULES, lambda x: lax.reduce(x, np.float32(0), lambda a, b: a + b * 2, (0,)), x)
     with pytest.raises(KernelError, match=r"several operands"):
         RULES["reduce"]((x, x, x[0, 0], x[0, 0]), {})
     with pytest.raises(KernelError, match=r"no reduce_max of float8_e4m3fn"):

@@ -1,0 +1,37 @@
+// R4 of docs/numerics/reduction.md.
+#include "referee/reduction.h"
+
+namespace referee {
+namespace {
+
+ffi::Error Cumulate(ffi::AnyBuffer operand, ffi::Result<ffi::AnyBuffer> out, int32_t operation, int64_t axis,
+                    bool reverse) {
+  return with_computing(operand.element_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const std::vector<T> x = elements<T>(operand);
+    const Index shape = shape_of(operand);
+    Index first = shape;
+    first[axis] = 1;
+    for (int64_t chain = 0; chain < size_of(first) && shape[axis] > 0; ++chain) {
+      Index index = index_of(chain, first);
+      T acc = neutral<T>(operation);
+      for (int64_t i = 0; i < shape[axis]; ++i) {
+        index[axis] = reverse ? shape[axis] - 1 - i : i;
+        acc = combine(operation, acc, x[flat_of(index, shape)]);
+        set(*out, flat_of(index, shape), acc);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+REFEREE_EXPORT(scan, Cumulate,
+               ffi::Ffi::Bind()
+                   .Arg<ffi::AnyBuffer>()
+                   .Ret<ffi::AnyBuffer>()
+                   .Attr<int32_t>("operation")
+                   .Attr<int64_t>("axis")
+                   .Attr<bool>("reverse"));
+
+}  // namespace referee
