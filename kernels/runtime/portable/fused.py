@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kernels.runtime.portable import fused_codes as codes
@@ -56,7 +57,11 @@ def takes(op: str, in_dtypes: Sequence[np.dtype[Any]], out_dtype: np.dtype[Any])
         case "select_n":
             fits = len(kinds) == 3 and kinds[0] == codes.BOOL and own in codes.FLOATS | {codes.BOOL}  # noqa: PLR2004
         case "nextafter":
-            fits = own in codes.FLOATS - codes.NARROW
+            fits = {own, *kinds} <= codes.FLOATS - codes.NARROW
+        case "pow" | "atan2":
+            fits = {own, *kinds} <= codes.FLOATS - {codes.FLOAT64}
+        case _ if op in codes.FUNCTIONS:
+            fits = own in codes.FLOATS - {codes.FLOAT64}
         case _:
             fits = all(kind in codes.FLOATS for kind in kinds)
     return fits
@@ -77,6 +82,7 @@ def call(
     Raises:
         KernelError: the specification does not define such a program.
     """
+    operands = [Operand(jnp.asarray(each.array), tuple(each.dims)) for each in operands]  # a Python number, or x64 off
     program = fused_program.check(shape, operands, steps, results)
     kinds = {number: dtype for dtype, number in codes.TYPES.items()}
     shapes = [

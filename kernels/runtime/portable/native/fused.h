@@ -106,8 +106,6 @@ enum Op : int64_t {
   kErf,
   kErfc,
   kErfInv,
-  kLgamma,
-  kDigamma,
 };
 
 // Each gives null for what it does not have. `type` is that of the operands.

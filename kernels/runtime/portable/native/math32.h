@@ -41,13 +41,13 @@ inline double horner(const double (&c)[n], double x) {
 
 // 1/d of a positive normal d to 2^-38: a guess by exponent arithmetic, and two steps of third order. A division
 // instruction takes four times as long.
+inline double reciprocal_step(double d, double y) {
+  const double e = fma(-d, y, 1.0);
+  return fma(y, fma(e, e, e), y);
+}
 inline double reciprocal(double d) {
-  double y = to_value(uint64_t{0x7fde600000000000} - to_word(d));
-  for (int step = 0; step < 2; ++step) {
-    const double e = fma(-d, y, 1.0);
-    y = fma(y, fma(e, e, e), y);
-  }
-  return y;
+  const double guess = to_value(uint64_t{0x7fde600000000000} - to_word(d));
+  return reciprocal_step(d, reciprocal_step(d, guess));
 }
 
 struct Power {
@@ -135,25 +135,27 @@ inline double logistic(double x) {
   return reciprocal(fma(e.part, e.scale, e.scale) + 1.0);
 }
 
+inline double rsqrt_step(double x, double y) {
+  const double e = fma(-(x * y), y, 1.0);
+  return fma(y * e, fma(0.375, e, 0.5), y);
+}
 inline double rsqrt(double x) {
-  double y = to_value(uint64_t{0x5fe6e90000000000} - (to_word(x) >> 1));
-  for (int step = 0; step < 2; ++step) {
-    const double e = fma(-(x * y), y, 1.0);
-    y = fma(y * e, fma(0.375, e, 0.5), y);
-  }
+  const double guess = to_value(uint64_t{0x5fe6e90000000000} - (to_word(x) >> 1));
+  const double y = rsqrt_step(x, rsqrt_step(x, guess));
   const double top = x == kInf ? 0.0 : y;
   const double low = x == 0.0 ? signed_as(kInf, x) : kNaN;
   return x > 0.0 ? top : low;
 }
 
+inline double rcbrt_step(double a, double y) {
+  const double e = fma(-(a * y), y * y, 1.0);
+  return fma(y * e, fma(0x1.c71c71c71c71cp-3, e, 0x1.5555555555555p-2), y);
+}
 inline double cbrt(double x) {
   const double a = absolute(x);
   const uint64_t third = ((to_word(a) >> 32) * 0x55555556) >> 32;
-  double y = to_value((uint64_t{0x553ee800} - third) << 32);  // a^(-1/3)
-  for (int step = 0; step < 3; ++step) {
-    const double e = fma(-(a * y), y * y, 1.0);
-    y = fma(y * e, fma(2.0 / 9.0, e, 1.0 / 3.0), y);
-  }
+  const double guess = to_value((uint64_t{0x553ee800} - third) << 32);  // a^(-1/3)
+  const double y = rcbrt_step(a, rcbrt_step(a, rcbrt_step(a, guess)));
   const double root = a * y * y;
   return a > 0.0 && a < kInf ? signed_as(root, x) : x;
 }

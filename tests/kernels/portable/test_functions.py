@@ -1,0 +1,139 @@
+"""The functions of one number: fast and referee agree on every narrow number, and are as accurate as the page says."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.special
+from agreement import LEVELS, assert_one_value, bits, every, numbers
+
+from kernels.runtime.portable import fused, fused_codes, library
+from kernels.runtime.portable.fused import Operand, Step
+
+FUNCTIONS = tuple(fused_codes.FUNCTIONS)
+OTHERS = ("neg", "abs", "sign", "floor", "ceil", "sqrt", "square")
+TRUE = {
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "tanh": np.tanh,
+    "logistic": scipy.special.expit,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "erf": scipy.special.erf,
+    "erfc": scipy.special.erfc,
+    "erf_inv": scipy.special.erfinv,
+    "cbrt": np.cbrt,
+}
+"""In binary64, where the last digits don't matter."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _binary64():
+    with jax.enable_x64(True):
+        yield
+
+
+def all_of(names, *operands):
+    """Each of these functions of the operands, in one program."""
+    dtype = np.dtype(operands[0].dtype)
+    args = tuple(range(len(operands)))
+    return fused.call(
+        operands[0].shape,
+        [Operand(each, (0,)) for each in operands],
+        [Step(name, args, dtype) for name in names],
+        range(len(args), len(args) + len(names)),
+    )
+
+
+def sample(count, seed=0):
+    """Binary32 numbers of every size, and many of ordinary size."""
+    random = np.random.default_rng(seed)
+    anything = random.integers(0, 1 << 32, count, np.uint32).view(np.float32)
+    ordinary = (random.standard_normal(count) * 4).astype(np.float32)
+    unit = random.uniform(-1, 1, count).astype(np.float32)
+    return np.concatenate([anything, ordinary, unit, numbers((100,), "float32", seed, 1)])
+
+
+def units(found, true):
+    """How far results are from the true values, in units in the last place of binary32; infinite for a wrong kind."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = true.astype(np.float32)
+        far = np.abs(found.astype(np.float64) - true) / np.spacing(np.abs(near)).astype(np.float64)
+    plain = np.isfinite(near) & np.isfinite(found)
+    same = (np.isnan(found) & np.isnan(near)) | (found == near)
+    signs = (near != 0) | (found != 0) | (np.signbit(near) == np.signbit(found))
+    return np.where(plain & signs, far, np.where(same & signs, 0, np.inf))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_every_narrow_number(dtype):
+    x = np.arange(1 << 16, dtype=np.uint16).view(jax.numpy.dtype(dtype))
+    assert_one_value(every(lambda x: all_of(FUNCTIONS + OTHERS, x), x))
+
+
+def test_a_sample_of_binary32():
+    assert_one_value(every(lambda x: all_of(FUNCTIONS + OTHERS, x), sample(20_000)))
+
+
+def test_a_sample_of_pairs():
+    x = numbers((8_000,), "float32", 1, 0.2)
+    y = numbers((8_000,), "float32", 2, 0.2)
+    whole = np.concatenate([x, x]), np.concatenate([y, np.round(y)])
+    found = every(lambda x, y: all_of(["pow", "atan2"], x, y), *whole)
+    assert_one_value(found)
+    with np.errstate(all="ignore"):
+        wide = [each.astype(np.float64) for each in whole]
+        assert units(np.asarray(found[0][0]), np.power(*wide)).max() < 0.501
+        assert units(np.asarray(found[0][1]), np.arctan2(*wide)).max() < 0.501
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_accuracy(name):
+    x = sample(50_000)
+    (found,) = all_of([name], x)
+    with np.errstate(all="ignore"):
+        true = TRUE[name](x.astype(np.float64))
+    if name == "erf_inv":
+        true = np.where(x == 0, x, true)  # SciPy's loses the sign of a zero
+    worst = units(np.asarray(found), true)
+    assert worst.max() < 0.501, x[worst.argmax()]
+
+
+def test_large_angles():
+    """Those whose remainder needs the binary digits of 2/π far beyond the point."""
+    x = np.array([2.0**30, 2.0**30 + 128, 1e22, 3.4e38, 2.0**127, 16367173 * 2.0**72, 1.5 * 2.0**90], np.float32)
+    x = np.concatenate([x, -x])
+    found = every(lambda x: all_of(["sin", "cos", "tan"], x), x)
+    assert_one_value(found)
+    for mine, true in zip(found[0], (np.sin, np.cos, np.tan), strict=True):
+        assert units(np.asarray(mine), true(x.astype(np.float64))).max() < 0.501
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_binary32_number(name, monkeypatch):
+    """All of them through every fast library; one in 61, which is all kinds alike, through the referee too."""
+    step = 1 << 24
+    levels = LEVELS[: LEVELS.index(library.level()) + 1]
+    fast = [jax.jit(lambda x, level=level: all_of([name], x)[0]) for level in levels]
+    for begin in range(0, 1 << 32, step):
+        x = np.arange(begin, begin + step, dtype=np.uint32).view(np.float32)
+        assert_one_value(every(lambda x: all_of([name], x), x[begin // step % 61 :: 61]))
+        found = []
+        for level, function in zip(levels, fast, strict=True):
+            with monkeypatch.context() as patched:
+                patched.setattr(library, "level", lambda level=level: level)
+                found.append(bits(function(x)))
+        assert all(np.array_equal(one, found[0]) for one in found[1:])
