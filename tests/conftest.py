@@ -57,12 +57,19 @@ def missing(*tools: str) -> Callable[[], str | None]:
     return check
 
 
+def no_ssh() -> str | None:
+    places = f"{os.environ.get('PATH', '')}:/usr/sbin"  # where servers are, which users need not have in PATH
+    absent = [tool for tool in ("ssh", "ssh-keygen", "sshd") if shutil.which(tool, path=places) is None]
+    return f"not installed: {', '.join(absent)}" if absent else None
+
+
 CHECKS: dict[str, Callable[[], str | None]] = {
     "network": no_network,
     "sandbox": no_sandbox,
     "root": lambda: None if os.geteuid() == 0 else "needs root",
     "docker": no_docker,
     "nix": missing("nix-build", "nix-store", "nix-prefetch-url", "nix-daemon"),
+    "ssh": no_ssh,
     "oci_tools": missing("skopeo", "umoci", "podman"),
     "qemu": missing("qemu-x86_64-static", "qemu-aarch64-static"),
 }
@@ -74,6 +81,35 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for name, check in CHECKS.items():
         if item.get_closest_marker(name) and (reason := check()):
             pytest.skip(reason)
+
+
+OWN = ("org.kbuild.backend", "org.kbuild.run", "org.kbuild.spec")
+"""Labels of what kbuild brings to an engine: roots that compilers run in, runs, kernels. It keeps roots on purpose;
+those of a test run are of no more use."""
+
+BEFORE = pytest.StashKey[frozenset[str]]()
+
+
+def in_the_engine() -> frozenset[str]:
+    """Every image of kbuild's, intermediate ones too."""
+    if no_docker() is not None:
+        return frozenset()
+    line = ["docker", "images", "--all", "--quiet", "--no-trunc", "--filter"]
+    runs = [subprocess.run([*line, f"label={label}"], capture_output=True, text=True, check=False) for label in OWN]
+    return frozenset(word for run in runs for word in run.stdout.split())
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[BEFORE] = in_the_engine()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave the engine as it was; what somebody else's container stands on is left to him."""
+    if BEFORE in session.config.stash:
+        for _ in range(2):  # the second time, those that others were made of
+            if left := in_the_engine() - session.config.stash[BEFORE]:
+                subprocess.run(["docker", "rmi", *sorted(left)], capture_output=True, check=False)
 
 
 @pytest.fixture

@@ -194,9 +194,11 @@ print(nix_backend(store, [shell]).run(shell_action(shell, sys.argv[2]), Silent()
 
 
 def start(store: Path, script: str) -> subprocess.Popen[str]:
+    """Nix itself leaves its builds' folders behind where it is killed: they go with the test's."""
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(store), script], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [sys.executable, "-c", PROGRAM, str(store), script], stdout=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"TMPDIR": str(store.parent)},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["with Nix", "alone"])
