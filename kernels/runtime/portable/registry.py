@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import jax
 
 from kernels.runtime.errors import KernelError
-from kernels.runtime.portable import contraction, fused, movement, reduction
+from kernels.runtime.portable import contraction, fused, movement, order, reduction, scatter, window
 from kernels.runtime.portable.flatten import Kind, Operation, Program, place
 
 Rule = Callable[[Sequence[jax.Array], Mapping[str, Any]], Sequence[jax.Array]]
@@ -24,6 +24,9 @@ CONTROL: Final = frozenset({"scan", "while", "cond"})
 FAMILIES: Final[tuple[Mapping[str, Rule], ...]] = (
     contraction.RULES,
     reduction.RULES,
+    window.RULES,
+    scatter.RULES,
+    order.RULES,
 )
 
 LIBRARIES: Final = ("portable.", "portable-v3.", "portable-v4.", "referee.")
@@ -73,10 +76,10 @@ def _found(operation: Operation, program: Program, types: Sequence[str]) -> Owne
     name = operation.name
     if movement.stays(name, types) or _ours(operation):
         return "xla"
-    if name == "sort" and COMPUTED.isdisjoint(types[: operation.params["num_keys"]]):
-        return movement.RULES["sort"]
-    for rules in (movement.RULES, *FAMILIES):
-        if name in rules and name != "sort":
+    if name in movement.RULES and (name != "sort" or COMPUTED.isdisjoint(types[: operation.params["num_keys"]])):
+        return movement.RULES[name]
+    for rules in FAMILIES:
+        if name in rules:
             return rules[name]
     return "elementwise" if elementwise(operation, program) else None
 

@@ -17,12 +17,12 @@ SOURCES = Path(library.__file__).parent
 HOST = "linux/arm64" if platform.machine() == "aarch64" else "linux/amd64"
 
 
-def compile_libraries(folder: Path, compiler: str = "g++") -> None:
-    """Make those of this platform that are older than their sources."""
+def compile_libraries(folder: Path, compiler: str = "g++", target: str = HOST) -> None:
+    """Make those of a platform, this one, that are older than their sources."""
     recipe = tomli.loads((SOURCES / "native/build.toml").read_text())
     for item in recipe["library"]:
         sources = sorted((SOURCES / item["folder"]).glob("*.cc"))
-        if item["platform"] != HOST or not sources:
+        if item["platform"] != target or not sources:
             continue
         made = folder / f"{item['name']}.so"
         used = [path for path in SOURCES.rglob("*") if path.suffix in {".cc", ".h", ".toml"}]
