@@ -1,0 +1,234 @@
+#include "native/fft_pass.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+namespace portable::fourier {
+namespace {
+
+// Elements that are worked on between two looks at the factors.
+template <typename T>
+inline constexpr int kBlock = static_cast<int>(256 / sizeof(T));
+
+template <typename T>
+struct Source {
+  const T *re, *im;
+  int64_t step;  // between the inputs of one small transform
+};
+
+// D_2, D_4 and D_odd of `count` neighbours, b[k] at k kBlock.
+template <typename T>
+void small2(const Source<T>& x, int count, T* __restrict br, T* __restrict bi) {
+  for (int i = 0; i < count; ++i) {
+    const T ar = x.re[i], ai = x.im[i], cr = x.re[i + x.step], ci = x.im[i + x.step];
+    br[i] = ar + cr;
+    bi[i] = ai + ci;
+    br[i + kBlock<T>] = ar - cr;
+    bi[i + kBlock<T>] = ai - ci;
+  }
+}
+
+template <typename T>
+void small4(const Source<T>& x, int count, T* __restrict br, T* __restrict bi) {
+  const int64_t s = x.step;
+  for (int i = 0; i < count; ++i) {
+    const T t0r = x.re[i] + x.re[i + 2 * s], t0i = x.im[i] + x.im[i + 2 * s];
+    const T t1r = x.re[i] - x.re[i + 2 * s], t1i = x.im[i] - x.im[i + 2 * s];
+    const T t2r = x.re[i + s] + x.re[i + 3 * s], t2i = x.im[i + s] + x.im[i + 3 * s];
+    const T t3r = x.re[i + s] - x.re[i + 3 * s], t3i = x.im[i + s] - x.im[i + 3 * s];
+    br[i] = t0r + t2r;
+    bi[i] = t0i + t2i;
+    br[i + kBlock<T>] = t1r + t3i;
+    bi[i + kBlock<T>] = t1i - t3r;
+    br[i + 2 * kBlock<T>] = t0r - t2r;
+    bi[i + 2 * kBlock<T>] = t0i - t2i;
+    br[i + 3 * kBlock<T>] = t1r - t3i;
+    bi[i + 3 * kBlock<T>] = t1i + t3r;
+  }
+}
+
+constexpr int kMostHalf = 30;  // of the largest radix, 61
+
+template <typename T>
+void small_odd(const Pass<T>& pass, const Source<T>& x, int count, T* __restrict br, T* __restrict bi) {
+  const int half = static_cast<int>((pass.radix - 1) / 2);
+  constexpr int kRow = kBlock<T>;
+  T ur[kMostHalf * kRow], ui[kMostHalf * kRow], vr[kMostHalf * kRow], vi[kMostHalf * kRow];
+  for (int i = 0; i < count; ++i) {
+    br[i] = x.re[i];
+    bi[i] = x.im[i];
+  }
+  for (int j = 1; j <= half; ++j) {
+    const int64_t near = j * x.step, far = (pass.radix - j) * x.step;
+    const int row = (j - 1) * kRow;
+    for (int i = 0; i < count; ++i) {
+      ur[row + i] = x.re[i + near] + x.re[i + far];
+      ui[row + i] = x.im[i + near] + x.im[i + far];
+      vr[row + i] = x.re[i + near] - x.re[i + far];
+      vi[row + i] = x.im[i + near] - x.im[i + far];
+      br[i] = br[i] + ur[row + i];
+      bi[i] = bi[i] + ui[row + i];
+    }
+  }
+  for (int k = 1; k <= half; ++k) {
+    T er[kRow], ei[kRow], fr[kRow] = {}, fi[kRow] = {};
+    std::memcpy(er, x.re, count * sizeof(T));
+    std::memcpy(ei, x.im, count * sizeof(T));
+    for (int j = 0; j < half; ++j) {
+      const T cos = pass.roots.re[(k - 1) * half + j], sin = pass.roots.im[(k - 1) * half + j];
+      for (int i = 0; i < count; ++i) {
+        er[i] = std::fma(ur[j * kRow + i], cos, er[i]);
+        ei[i] = std::fma(ui[j * kRow + i], cos, ei[i]);
+        fr[i] = std::fma(vr[j * kRow + i], sin, fr[i]);
+        fi[i] = std::fma(vi[j * kRow + i], sin, fi[i]);
+      }
+    }
+    const int64_t near = k * kRow, far = (pass.radix - k) * kRow;
+    for (int i = 0; i < count; ++i) {
+      br[near + i] = er[i] + fi[i];
+      bi[near + i] = ei[i] - fr[i];
+      br[far + i] = er[i] - fi[i];
+      bi[far + i] = ei[i] + fr[i];
+    }
+  }
+}
+
+template <typename T>
+void small(const Pass<T>& pass, const Source<T>& x, int count, T* br, T* bi) {
+  if (pass.radix == 4)
+    small4(x, count, br, bi);
+  else if (pass.radix == 2)
+    small2(x, count, br, bi);
+  else
+    small_odd(pass, x, count, br, bi);
+}
+
+// One p, whose run of outputs has one factor each (none for p = 0).
+template <typename T>
+void wide(const Pass<T>& pass, int64_t p, int64_t run, const Lines<T>& lines) {
+  T br[61 * kBlock<T>], bi[61 * kBlock<T>];
+  for (int64_t q = 0; q < run; q += kBlock<T>) {
+    const int count = static_cast<int>(std::min<int64_t>(kBlock<T>, run - q));
+    small(pass, {lines.re + run * p + q, lines.im + run * p + q, run * pass.m}, count, br, bi);
+    for (int64_t k = 0; k < pass.radix; ++k) {
+      T* __restrict yr = lines.spare_re + run * (pass.radix * p + k) + q;
+      T* __restrict yi = lines.spare_im + run * (pass.radix * p + k) + q;
+      const T *cr = br + k * kBlock<T>, *ci = bi + k * kBlock<T>;
+      if (k * p == 0) {
+        std::memcpy(yr, cr, count * sizeof(T));
+        std::memcpy(yi, ci, count * sizeof(T));
+        continue;
+      }
+      const T wr = pass.turns.re[(k - 1) * pass.m + p], wi = pass.turns.im[(k - 1) * pass.m + p];
+      for (int i = 0; i < count; ++i) {
+        yr[i] = std::fma(cr[i], wr, -(ci[i] * wi));
+        yi[i] = std::fma(cr[i], wi, ci[i] * wr);
+      }
+    }
+  }
+}
+
+// The same for radix 4 without the way over br and bi: it is most of the work of most lengths.
+template <bool kTurned, typename T>
+void wide4(const Pass<T>& pass, int64_t p, int64_t run, const Lines<T>& lines) {
+  const int64_t s = run * pass.m, m = pass.m;
+  const T* __restrict xr = lines.re + run * p;
+  const T* __restrict xi = lines.im + run * p;
+  T* __restrict yr = lines.spare_re + run * 4 * p;
+  T* __restrict yi = lines.spare_im + run * 4 * p;
+  T w1r = 1, w1i = 0, w2r = 1, w2i = 0, w3r = 1, w3i = 0;
+  if (kTurned) {
+    w1r = pass.turns.re[p], w1i = pass.turns.im[p];
+    w2r = pass.turns.re[m + p], w2i = pass.turns.im[m + p];
+    w3r = pass.turns.re[2 * m + p], w3i = pass.turns.im[2 * m + p];
+  }
+#pragma GCC ivdep
+  for (int64_t q = 0; q < run; ++q) {
+    const T t0r = xr[q] + xr[q + 2 * s], t0i = xi[q] + xi[q + 2 * s];
+    const T t1r = xr[q] - xr[q + 2 * s], t1i = xi[q] - xi[q + 2 * s];
+    const T t2r = xr[q + s] + xr[q + 3 * s], t2i = xi[q + s] + xi[q + 3 * s];
+    const T t3r = xr[q + s] - xr[q + 3 * s], t3i = xi[q + s] - xi[q + 3 * s];
+    const T b1r = t1r + t3i, b1i = t1i - t3r, b2r = t0r - t2r, b2i = t0i - t2i, b3r = t1r - t3i, b3i = t1i + t3r;
+    yr[q] = t0r + t2r;
+    yi[q] = t0i + t2i;
+    yr[q + run] = kTurned ? std::fma(b1r, w1r, -(b1i * w1i)) : b1r;
+    yi[q + run] = kTurned ? std::fma(b1r, w1i, b1i * w1r) : b1i;
+    yr[q + 2 * run] = kTurned ? std::fma(b2r, w2r, -(b2i * w2i)) : b2r;
+    yi[q + 2 * run] = kTurned ? std::fma(b2r, w2i, b2i * w2r) : b2i;
+    yr[q + 3 * run] = kTurned ? std::fma(b3r, w3r, -(b3i * w3i)) : b3r;
+    yi[q + 3 * run] = kTurned ? std::fma(b3r, w3i, b3i * w3r) : b3i;
+  }
+}
+
+template <typename T, int kRadix, int kRun>
+void lay(const T* __restrict b, int count, T* __restrict y) {
+  for (int i = 0; i < count; i += kRun)
+    for (int k = 0; k < kRadix; ++k)
+      for (int q = 0; q < kRun; ++q) y[i * kRadix + k * kRun + q] = b[k * kBlock<T> + i + q];
+}
+
+// Writes b, of `count` neighbours from the start of a run on, to where it belongs.
+template <typename T>
+void lay_out(int64_t radix, int64_t run, const T* b, int count, T* y) {
+  if (radix == 4 && run == 1) return lay<T, 4, 1>(b, count, y);
+  if (radix == 4 && run == 4) return lay<T, 4, 4>(b, count, y);
+  for (int i = 0; i < count; i += static_cast<int>(run))
+    for (int64_t k = 0; k < radix; ++k)
+      std::memcpy(y + i * radix + k * run, b + k * kBlock<T> + i, run * sizeof(T));
+}
+
+// All p > 0 of one line whose runs are short: across their ends.
+template <typename T>
+void narrow(const Pass<T>& pass, const Lines<T>& lines) {
+  const int64_t run = pass.s, total = pass.m * run;
+  const int step = static_cast<int>(kBlock<T> / run * run);
+  T br[61 * kBlock<T>], bi[61 * kBlock<T>];
+  for (int64_t t = run; t < total; t += step) {
+    const int count = static_cast<int>(std::min<int64_t>(step, total - t));
+    small(pass, {lines.re + t, lines.im + t, total}, count, br, bi);
+    for (int64_t k = 1; k < pass.radix; ++k) {
+      T* __restrict cr = br + k * kBlock<T>;
+      T* __restrict ci = bi + k * kBlock<T>;
+      const T* __restrict wr = pass.spread.re.data() + (k - 1) * total + t;
+      const T* __restrict wi = pass.spread.im.data() + (k - 1) * total + t;
+      for (int i = 0; i < count; ++i) {
+        const T re = std::fma(cr[i], wr[i], -(ci[i] * wi[i])), im = std::fma(cr[i], wi[i], ci[i] * wr[i]);
+        cr[i] = re;
+        ci[i] = im;
+      }
+    }
+    lay_out(pass.radix, run, br, count, lines.spare_re + t * pass.radix);
+    lay_out(pass.radix, run, bi, count, lines.spare_im + t * pass.radix);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void run_passes(const Plan<T>& plan, Lines<T>& lines) {
+  for (const Pass<T>& pass : plan.passes) {
+    const int64_t run = pass.s * lines.count;
+    if (pass.radix == 4)
+      wide4<false>(pass, 0, run, lines);
+    else
+      wide(pass, 0, run, lines);
+    if (lines.count == 1 && run < kNarrow) {
+      narrow(pass, lines);
+    } else {
+      for (int64_t p = 1; p < pass.m; ++p)
+        if (pass.radix == 4)
+          wide4<true>(pass, p, run, lines);
+        else
+          wide(pass, p, run, lines);
+    }
+    std::swap(lines.re, lines.spare_re);
+    std::swap(lines.im, lines.spare_im);
+  }
+}
+
+template void run_passes<float>(const Plan<float>&, Lines<float>&);
+template void run_passes<double>(const Plan<double>&, Lines<double>&);
+
+}  // namespace portable::fourier

@@ -1,0 +1,165 @@
+// Section 5's matrices and reflectors, shared by the referee's linear algebra.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common.h"
+
+namespace referee {
+
+// A dense matrix, row-major.
+template <typename T>
+struct Matrix {
+  int64_t rows, columns;
+  std::vector<T> values;
+  Matrix(int64_t rows, int64_t columns) : rows(rows), columns(columns), values(rows * columns, T(0)) {}
+  T& operator()(int64_t i, int64_t j) { return values[i * columns + j]; }
+  T operator()(int64_t i, int64_t j) const { return values[i * columns + j]; }
+};
+
+template <typename T>
+Matrix<T> identity(int64_t rows, int64_t columns) {
+  Matrix<T> eye(rows, columns);
+  for (int64_t i = 0; i < std::min(rows, columns); ++i) eye(i, i) = 1;
+  return eye;
+}
+
+// How many matrices stand in a buffer, and their rows and columns.
+struct Batch {
+  int64_t count = 1, rows, columns;
+  explicit Batch(const ffi::AnyBuffer& buffer) {
+    const auto dims = buffer.dimensions();
+    for (size_t i = 0; i + 2 < dims.size(); ++i) count *= dims[i];
+    rows = dims[dims.size() - 2];
+    columns = dims[dims.size() - 1];
+  }
+};
+
+template <typename T, typename U = T>
+Matrix<U> load(const ffi::AnyBuffer& buffer, int64_t index, int64_t rows, int64_t columns) {
+  Matrix<U> matrix(rows, columns);
+  const T* from = static_cast<const T*>(buffer.untyped_data()) + index * rows * columns;
+  for (int64_t i = 0; i < rows * columns; ++i) matrix.values[i] = static_cast<U>(from[i]);
+  return matrix;
+}
+
+// Writes list `index` of a batch of lists, rounding to T, with the one NaN.
+template <typename T, typename U>
+void store(ffi::AnyBuffer& buffer, int64_t index, const std::vector<U>& values) {
+  T* to = static_cast<T*>(buffer.untyped_data()) + index * static_cast<int64_t>(values.size());
+  for (size_t i = 0; i < values.size(); ++i) to[i] = one_nan(static_cast<T>(values[i]));
+}
+
+// 5.4: reflector(column `column` from row `row` on), written over it; gives tau. Binary32 is computed in binary64.
+template <typename T>
+T reflector(std::vector<T>& x) {
+  double greatest = 0;
+  for (T value : x)
+    if (std::fabs(static_cast<double>(value)) > greatest) greatest = std::fabs(static_cast<double>(value));
+  double scale = 1;
+  if (sizeof(T) == 8 && greatest != 0 && !std::isinf(greatest))
+    scale = std::ldexp(1.0, -std::clamp(std::ilogb(greatest), -1000, 1000));
+  const double alpha = x[0] * scale;
+  double sum = 0;
+  for (size_t i = 1; i < x.size(); ++i) sum = std::fma(x[i] * scale, x[i] * scale, sum);
+  if (sum == 0) return 0;
+  const double b = -std::copysign(std::sqrt(std::fma(alpha, alpha, sum)), alpha);
+  const double q = alpha - b;
+  x[0] = static_cast<T>(b / scale);
+  for (size_t i = 1; i < x.size(); ++i) x[i] = static_cast<T>(x[i] * scale / q);
+  return static_cast<T>((b - alpha) / b);
+}
+
+// 5.4: applies (tau, v) to y, where v[0] is not read: it is 1.
+template <typename T>
+void reflect(T tau, const std::vector<T>& v, std::vector<T>& y) {
+  if (tau == 0) return;
+  T w = y[0];
+  for (size_t i = 1; i < y.size(); ++i) w = std::fma(v[i], y[i], w);
+  const T t = tau * w;
+  y[0] = y[0] - t;
+  for (size_t i = 1; i < y.size(); ++i) y[i] = std::fma(-v[i], t, y[i]);
+}
+
+// Part of a column, read and written back.
+template <typename T>
+std::vector<T> column(const Matrix<T>& a, int64_t j, int64_t from) {
+  std::vector<T> x;
+  for (int64_t i = from; i < a.rows; ++i) x.push_back(a(i, j));
+  return x;
+}
+template <typename T>
+void set_column(Matrix<T>& a, int64_t j, int64_t from, const std::vector<T>& x) {
+  for (int64_t i = from; i < a.rows; ++i) a(i, j) = x[i - from];
+}
+
+template <typename T>
+std::vector<T> geqrf(Matrix<T>& a) {
+  std::vector<T> taus;
+  for (int64_t k = 0; k < std::min(a.rows, a.columns); ++k) {
+    std::vector<T> v = column(a, k, k);
+    taus.push_back(reflector(v));
+    set_column(a, k, k, v);
+    for (int64_t j = k + 1; j < a.columns; ++j) {
+      std::vector<T> y = column(a, j, k);
+      reflect(taus[k], v, y);
+      set_column(a, j, k, y);
+    }
+  }
+  return taus;
+}
+
+template <typename T>
+Matrix<T> householder_product(const Matrix<T>& a, const std::vector<T>& taus) {
+  Matrix<T> q = identity<T>(a.rows, a.columns);
+  const int64_t count = static_cast<int64_t>(taus.size());
+  for (int64_t c = 0; c < a.columns; ++c)
+    for (int64_t j = std::min(c, count - 1); j >= 0; --j) {
+      std::vector<T> y = column(q, c, j);
+      reflect(taus[j], column(a, j, j), y);
+      set_column(q, c, j, y);
+    }
+  return q;
+}
+
+// 5.5
+struct Turn {
+  double r, c, s;
+};
+inline Turn turn(double f, double g) {
+  const double greatest = std::max(std::fabs(f), std::fabs(g));
+  if (greatest == 0) return {0, 1, 0};
+  const double scale = std::ldexp(1.0, -std::clamp(std::ilogb(greatest), -1000, 1000));
+  const double a = f * scale, b = g * scale, r = std::sqrt(std::fma(a, a, b * b));
+  return {r / scale, a / r, b / r};
+}
+inline void rotate(Matrix<double>& z, int64_t x, int64_t y, double c, double s) {
+  for (int64_t i = 0; i < z.rows; ++i) {
+    const double old_x = z(i, x), old_y = z(i, y);
+    z(i, x) = std::fma(c, old_x, s * old_y);
+    z(i, y) = std::fma(c, old_y, -(s * old_x));
+  }
+}
+
+// 5.6, step 1: the exponent that the matrix is divided by.
+inline int exponent_of(const std::vector<double>& values) {
+  double greatest = 0;
+  for (double value : values) greatest = std::max(greatest, std::fabs(value));
+  return greatest == 0 ? 0 : std::clamp(std::ilogb(greatest), -1000, 1000);
+}
+
+// Whether the element of largest magnitude, the first of equals, is negative.
+inline bool points_down(const Matrix<double>& z, int64_t j) {
+  int64_t largest = 0;
+  for (int64_t i = 1; i < z.rows; ++i)
+    if (std::fabs(z(i, j)) > std::fabs(z(largest, j))) largest = i;
+  return z.rows > 0 && z(largest, j) < 0;
+}
+inline void negate(Matrix<double>& z, int64_t j) {
+  for (int64_t i = 0; i < z.rows; ++i) z(i, j) = -z(i, j);
+}
+
+inline constexpr double kNot = __builtin_nan("");
+
+}  // namespace referee
