@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from goldens import GOLDEN, golden
 
-from builder.backends.action import Action, InputFile
+from builder.backends.action import Action, InputFile, NixpkgsRoot
+from builder.lock.nar import sri
 from builder.oci.config import ImageConfig
 from builder.render.context import Blob
-from builder.render.image import WHOLE, Input, Program, Rendering, Step, Tree
+from builder.render.image import NIXPKGS, WHOLE, Input, Program, Rendering, Step, Tree
 from builder.render.nix import expression, flake, nix_directory
+from builder.resources import shipped
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -74,6 +77,59 @@ RENDERING = Rendering(
 )
 
 
+SOURCE = "a" * 64
+PINNED = replace(
+    RENDERING,
+    builder="linux/arm64",
+    emulator=None,
+    emulated_python=False,
+    roots=(),
+    steps=(
+        replace(
+            STEP,
+            action=replace(ACTION, root=(), nixpkgs=NixpkgsRoot("0" * 40, SOURCE, "gcc14", "14")),
+            root="",
+            argv=("/usr/bin/g++", '-D"${x}"'),
+        ),
+    ),
+    blobs={**RENDERING.blobs, NIXPKGS: Blob("9" * 64, 7)},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "rendering"), [("emulated", RENDERING), ("nixpkgs", PINNED)], ids=["emulated", "nixpkgs"]
+)
+def test_golden(name: str, rendering: Rendering):
+    golden(f"{name}.nix", expression(rendering))
+    golden(f"README.{name}.md", nix_directory(rendering, with_inputs=False).files["README.md"])
+
+
+def test_golden_flake():
+    golden("flake.nix", flake(RENDERING))
+
+
+def test_every_line_ends_plainly():
+    for rendering in (RENDERING, PINNED):
+        for name, content in nix_directory(rendering, with_inputs=False).files.items():
+            if isinstance(content, str) and not name.endswith(".mtree"):
+                assert content.endswith("\n"), name
+                assert not content.endswith("\n\n"), name
+                assert not re.search(r"[ \t]+$", content, re.MULTILINE), name
+                assert "\t" not in content or not name.endswith(".nix"), name
+
+
+def test_a_pinned_nixpkgs_is_taken_by_its_hash_alone():
+    text = expression(PINNED)
+    assert f'narHash = "{sri(SOURCE)}";' in text
+    assert '"${chosen nixpkgs "https://github.com/NixOS/nixpkgs/archive"}/' + "0" * 40 + '.tar.gz"' in text
+    assert nix_directory(PINNED, with_inputs=True).files[NIXPKGS] == Blob("9" * 64, 7)
+    context = nix_directory(PINNED, with_inputs=False)
+    assert NIXPKGS not in context.files
+    assert "nixpkgs" not in expression(RENDERING).replace("without kbuild and without nixpkgs", "").replace(
+        "such as one made of a pinned nixpkgs", ""
+    )
+
+
 def test_every_tree_names_what_it_takes_bytes_from_and_nothing_else():
     text = expression(RENDERING)
     found = dict(re.findall(r'^  (tree-\S+) = pack "\w+" (.*?)^  \];', text, re.MULTILINE | re.DOTALL))
@@ -123,8 +179,9 @@ def test_what_is_in_the_directory():
 
 
 @pytest.mark.nix
-def test_nix_reads_it(tmp_path: Path):
-    for name, content in nix_directory(RENDERING, with_inputs=False).files.items():
+@pytest.mark.parametrize("rendering", [RENDERING, PINNED], ids=["emulated", "nixpkgs"])
+def test_nix_reads_it(tmp_path: Path, rendering: Rendering):
+    for name, content in nix_directory(rendering, with_inputs=False).files.items():
         place = tmp_path / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(
@@ -142,6 +199,8 @@ def test_nix_reads_it(tmp_path: Path):
 
 
 @pytest.mark.skipif(shutil.which("nixpkgs-fmt") is None, reason="nixpkgs-fmt is not installed")
-def test_nixpkgs_fmt_has_nothing_to_say(tmp_path: Path):
-    (tmp_path / "default.nix").write_text(expression(RENDERING))
-    subprocess.run(["nixpkgs-fmt", "--check", tmp_path / "default.nix"], check=True)
+def test_nixpkgs_fmt_has_nothing_to_say():
+    for name in ("emulated.nix", "nixpkgs.nix", "flake.nix"):
+        subprocess.run(["nixpkgs-fmt", "--check", GOLDEN / name], check=True)
+    for library in shipped("nix").glob("*.nix"):
+        subprocess.run(["nixpkgs-fmt", "--check", library], check=True)

@@ -1,4 +1,4 @@
-"""The texts of a rendered directory. `KBUILD_GOLDEN=write pytest ...` takes new ones for golden; read the diff then."""
+"""The texts of a directory that is rendered for Docker."""
 
 from __future__ import annotations
 
@@ -11,22 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from goldens import GOLDEN, golden
 from laying import TEMPLATES
 from sample import rendering
 
 from builder.render.context import Blob
 from builder.render.dockerfile import docker_directory, dockerfile
 from builder.render.image import Program
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def golden(name: str, text: str) -> None:
-    path = GOLDEN / name
-    if os.environ.get("KBUILD_GOLDEN") == "write":
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert text == path.read_text()
 
 
 @pytest.mark.parametrize(
