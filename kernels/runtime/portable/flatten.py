@@ -135,6 +135,7 @@ class _Flat:
             called, inputs = _called(equation, inputs)
             if called is None:
                 outputs = tuple(self.fresh(bound, variable) for variable in equation.outvars)
+                inputs = self._powers(equation, inputs, made)
                 acts = bool(equation.effects)
                 self.operations.append(
                     Operation(equation.primitive, equation.params, inputs, outputs, equation.ctx, made, acts),
@@ -147,6 +148,19 @@ class _Flat:
             self.walk(inner, getattr(called, "consts", ()), within, made)
             for variable, atom in zip(equation.outvars, inner.outvars, strict=True):
                 bound[variable] = self.operand(within, atom)
+
+    def _powers(self, equation: Any, inputs: tuple[Operand, ...], origins: tuple[Any, ...]) -> tuple[Operand, ...]:
+        """What `pow` takes, an integer exponent being converted to the base's type first."""
+        own = equation.outvars[0].aval.dtype if equation.outvars else None
+        if equation.primitive.name != "pow" or equation.invars[1].aval.dtype == own:
+            return inputs
+        slot = len(self.kinds)
+        self.kinds.append(Kind(tuple(equation.invars[1].aval.shape), own))
+        params = {"new_dtype": own, "weak_type": False, "sharding": None}
+        self.operations.append(
+            Operation(jax.lax.convert_element_type_p, params, inputs[1:], (slot,), origins=origins),
+        )
+        return inputs[0], slot
 
     def _apart(self, inputs: tuple[Operand, ...], origins: tuple[Any, ...]) -> tuple[Operand, ...]:
         """Keep XLA from finding that a rematerialised part was computed before: its memory is what it saves."""

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import jax
 
 from kernels.runtime.errors import KernelError
-from kernels.runtime.portable import contraction, fused, movement, order, reduction, scatter, window
+from kernels.runtime.portable import contraction, fft, fused, linalg, movement, order, reduction, scatter, window
 from kernels.runtime.portable.flatten import Kind, Operation, Program, place
 
 Rule = Callable[[Sequence[jax.Array], Mapping[str, Any]], Sequence[jax.Array]]
@@ -27,6 +27,8 @@ FAMILIES: Final[tuple[Mapping[str, Rule], ...]] = (
     window.RULES,
     scatter.RULES,
     order.RULES,
+    linalg.RULES,
+    fft.RULES,
 )
 
 LIBRARIES: Final = ("portable.", "portable-v3.", "portable-v4.", "referee.")

@@ -51,6 +51,43 @@ def test_every_nesting_of_calls_loops_and_branches():
     same_bits(jax.jit(portable(nested, alone))(X, w), portable(nested)(X, w))
 
 
+@jax.custom_batching.custom_vmap
+def batched_by_hand(x):
+    return jnp.exp(x) * 2
+
+
+@batched_by_hand.def_vmap
+def _batched(size, batched, x):
+    return batched_by_hand(x), batched[0]
+
+
+@jax.custom_vjp
+def with_its_own_gradient(x):
+    return jnp.sin(x) + 1
+
+
+with_its_own_gradient.defvjp(lambda x: (with_its_own_gradient(x), x), lambda x, g: (g * x,))
+
+CALLS = {
+    "custom_vjp": with_its_own_gradient,
+    "its gradient": jax.grad(lambda x: jnp.sum(with_its_own_gradient(x))),
+    "custom_vmap": batched_by_hand,
+    "composite": lax.composite(lambda x: jnp.cos(x) * x, "theirs.cosine"),
+    "linear_call": lambda x: jax.custom_derivatives.linear_call(lambda r, x: x / r, lambda r, t: t / r, 2 + x * x, x),
+    "custom_root": lambda x: lax.custom_root(
+        lambda y: y * y - x * x - 1, x, lambda f, y: lax.fori_loop(0, 9, lambda _, y: (y + (x * x + 1) / y) / 2, x + 3),
+        lambda g, y: y / g(jnp.ones_like(y)),
+    ),
+    "platform_dependent": lambda x: lax.platform_dependent(x, cpu=jnp.tanh, default=lax.bessel_i0e),
+    "integer powers": lambda x: x ** jnp.arange(6) + jnp.power(0.9, jnp.int32(3) + jnp.arange(4)[:, None]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_are_what_is_in_them(name):
+    np.testing.assert_allclose(portable(CALLS[name])(X), CALLS[name](X), rtol=1e-5, atol=1e-6)
+
+
 def test_derivatives_are_taken_first():
     def slope(x, w):
         return jax.grad(lambda x: jnp.sum(jnp.tanh(x * w) ** 2 + jax.nn.relu(x)))(x)

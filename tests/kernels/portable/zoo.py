@@ -462,7 +462,7 @@ _safe.defjvp(lambda primals, tangents: (_safe(primals[0]), tangents[0] / (primal
 @program(lambda: (positive((13,)),))
 def custom_derivatives(x):
     value, slope = jax.value_and_grad(lambda x: jnp.sum(_clipped(x) * _safe(x)))(x)
-    return value, slope, jax.jvp(lambda x: _safe(x) * x, (x,), (x,))
+    return value, slope, jax.jvp(lambda x: _safe(x) * x, (x,), (x,)), _clipped(x)
 
 
 @program(lambda: (floats((5,)),))
@@ -526,8 +526,13 @@ def complex_numbers(x, y):
 @program(lambda: (integers((), 99, 3, np.uint32),), close=None)
 def random_numbers(seed):
     a, b, c, d, e = jax.random.split(jax.random.key(seed), 5)
-    plain = jax.random.uniform(a, (17,)), jax.random.normal(b, (33,)), jax.random.randint(c, (9,), -5, 77)
-    return (*plain, jax.random.bernoulli(d, 0.3, (19,)), jax.random.permutation(e, 12), jax.random.bits(a, (3,)))
+    plain = jax.random.uniform(a, (17,), float32), jax.random.normal(b, (33,), float32), jax.random.bits(a, (3,))
+    return (
+        *plain,
+        jax.random.bernoulli(d, 0.3, (19,)),
+        jax.random.permutation(e, 12),
+        jax.random.randint(c, (9,), -5, 77),
+    )
 
 
 @program(lambda: (integers((), 99, 3, np.uint32), floats((4, 9))), close=None)
