@@ -2,6 +2,7 @@
 #include "native/angle.h"
 #include "native/fused_loops.h"
 #include "native/math32.h"
+#include "native/math32_fast.h"
 
 namespace portable::fused {
 namespace {
@@ -9,6 +10,10 @@ namespace {
 #define FUNCTION(op, name) \
   case op:                 \
     return [](const Call& c) { unary<float, float>(c, [](float x) { return static_cast<float>(f32::name(x)); }); }
+
+#define FAST(op, name) \
+  case op:             \
+    return [](const Call& c) { unary<float, float>(c, [](float x) { return f32::fast::name(x); }); }
 
 // Angles beyond kNearAngles need hundreds of digits of 2/π: a second pass sees to them, where there are any.
 template <typename Work>
@@ -36,13 +41,13 @@ Kernel function32(int64_t op) {
   switch (op) {
     FUNCTION(kRsqrt, rsqrt);
     FUNCTION(kCbrt, cbrt);
-    FUNCTION(kExp, exp);
+    FAST(kExp, exp);
     FUNCTION(kExp2, exp2);
     FUNCTION(kExpm1, expm1);
     FUNCTION(kLog, log);
     FUNCTION(kLog1p, log1p);
-    FUNCTION(kTanh, tanh);
-    FUNCTION(kLogistic, logistic);
+    FAST(kTanh, tanh);
+    FAST(kLogistic, logistic);
     FUNCTION(kAsin, asin);
     FUNCTION(kAcos, acos);
     FUNCTION(kAtan, atan);

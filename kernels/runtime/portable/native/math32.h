@@ -72,11 +72,6 @@ inline double clamped(double x, double low, double high) {
   return above > high ? high : above;
 }
 
-inline double exp(double x) {
-  const Power e = exponential(clamped(x, -110.0, 100.0));
-  return fma(e.part, e.scale, e.scale);
-}
-
 inline double exp2(double x) {
   const double inside = clamped(x, -160.0, 140.0);
   const double rounder = inside + kRounder;
@@ -120,19 +115,6 @@ inline double log1p_wide(double t) {
 inline double log1p(double x) {
   const double y = log(1.0 + x);
   return absolute(x) < 0x1p-28 ? fma(-0.5, x * x, x) : y;
-}
-
-inline double tanh(double x) {
-  const double size = absolute(x);
-  const double a = size > 10.0 ? 10.0 : size;
-  const Power e = exponential(a + a);
-  const double n = fma(e.part, e.scale, e.scale - 1.0);
-  return signed_as(n * reciprocal(n + 2.0), x);
-}
-
-inline double logistic(double x) {
-  const Power e = exponential(-clamped(x, -110.0, 100.0));
-  return reciprocal(fma(e.part, e.scale, e.scale) + 1.0);
 }
 
 inline double rsqrt_step(double x, double y) {

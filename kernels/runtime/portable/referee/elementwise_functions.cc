@@ -85,8 +85,6 @@ double log1p_wide(double t) {
   return log_inside(v) + (t - (v - 1)) / v;
 }
 
-double exp(double x, double) { return whole(clamped(x, -110, 100)); }
-
 double exp2(double x, double) {
   const double c = clamped(x, -160, 140), t = c + M, r = c - (t - M);
   const double p = r * at(EXP2, r), s = value((bits(t) << 52) + 0x3ff0000000000000u);
@@ -96,14 +94,6 @@ double exp2(double x, double) {
 double expm1(double x, double) { return copysign(less(clamped(x, -110, 100)), x); }
 double log(double x, double) { return log_all(x); }
 double log1p(double x, double) { return fabs(x) < 0x1p-28 ? fma(-0.5, x * x, x) : log_all(1 + x); }
-
-double tanh(double x, double) {
-  const double a = fabs(x) > 10 ? 10 : fabs(x);
-  const double n = less(a + a);
-  return copysign(n * reciprocal(n + 2), x);
-}
-
-double logistic(double x, double) { return reciprocal(whole(-clamped(x, -110, 100)) + 1); }
 
 double sinh(double x, double) {
   const double n = less(fabs(x) > 100 ? 100 : fabs(x));
@@ -274,6 +264,47 @@ double atan2(double y, double x) {
 double atan(double x, double) { return atan2(x, 1); }
 double asin(double x, double) { return atan2(x, sqrt((1 - x) * (1 + x))); }
 double acos(double x, double) { return atan2(sqrt((1 - x) * (1 + x)), x); }
+
+// The three of binary32 throughout.
+const float M32 = 0x1.8p23f, LOG2E32 = 0x1.715476p+0f, HIGH = 0x1.62e4p-1f, LOW = 0x1.7f7d1cp-20f;
+const float Q32[] = {0x1p-1f, 0x1.555556p-3f, 0x1.5554e8p-5f, 0x1.1110ep-7f, 0x1.6d436p-10f, 0x1.a12528p-13f};
+
+struct Power32 {
+  float r, t, w;
+};
+
+Power32 power32(float x) {
+  const float w = fma(x, LOG2E32, M32), k = w - M32;
+  const float h = fma(-k, HIGH, x), r = fma(-k, LOW, h);
+  float q = Q32[5];
+  for (int i = 4; i >= 0; --i) q = fma(q, r, Q32[i]);
+  return {r, fma(r * r, q, fma(-k, LOW, h - r)), w};
+}
+
+float exp32(float x) {
+  if (x < -104) x = -104;
+  if (x > 89) x = 89;
+  const Power32 e = power32(x);
+  const float h = 1 + e.r, y = h + (((1 - h) + e.r) + e.t);
+  const uint32_t b = bits(e.w) - 0x4b400000u + 254, c = b >> 1;
+  return y * binary32(c << 23) * binary32((b - c) << 23);
+}
+
+double exp(double x, double) { return exp32(static_cast<float>(x)); }
+
+double tanh(double x, double) {
+  const float a = fabs(x) > 10 ? 10 : static_cast<float>(fabs(x));
+  const Power32 e = power32(a + a);
+  const float s = binary32((bits(e.w) + 127) << 23);
+  const float n = fma(e.r, s, s - 1), l = fma(e.r, s, (s - 1) - n), m = n + fma(e.t, s, l);
+  return copysign(m / (m + 2), x);
+}
+
+double logistic(double x, double) {
+  const float z = exp32(-static_cast<float>(fabs(x)));
+  const float n = x < 0 ? z : 1, d = 1 + z, l = (1 - d) + z, i = 1 / d, y = n * i;
+  return fma(fma(-y, l, fma(-y, d, n)), i, y);
+}
 
 double erf(double x, double) {
   const double a = fabs(x) > 3.93 ? 3.93 : fabs(x), z = a * a;
