@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from plumbum import CommandNotFound, local
@@ -21,8 +24,12 @@ from builder.backends.workplace import workplace
 from builder.errors import EnvironmentFault
 from builder.store.blobs import Store
 
+_KEEPER = Path(__file__).with_name("keeper.py")
+
 _CHUNK = 1 << 20
-_STATUS = re.compile(r": exit code: (\d+)\s*$", re.MULTILINE)
+_OWN = re.compile(r"^(?:#\d+ )?ERROR: .*$", re.MULTILINE)
+"""BuildKit's own words about a failure; a command's begin with the step's number and a time."""
+_STATUS = re.compile(r": exit code: (\d+)$")
 _SAID = re.compile(r"^#\d+ \d+\.\d+ ?(.*)$", re.MULTILINE)
 _CANCELLED = ("context canceled", "context deadline exceeded")
 
@@ -65,11 +72,31 @@ def build(engine: Engine, context: Iterable[bytes], *, epoch: int, store: Store)
         line = _docker()["buildx", "build", "--progress", "plain", "--network", "none", "--platform", engine.platform]
         line = line["--no-cache-filter", "compile", "--provenance", "false"]
         line = line["--build-arg", f"SOURCE_DATE_EPOCH={epoch}", "--output", f"type=tar,dest={got}", "-"]
-        status, _, said = (line < str(sent)).run(retcode=None)
+        status, said = _run(line, sent)
         if status == 0:
             with got.open("rb") as file:
                 return Outcome(0, "", collect(iter(lambda: file.read(_CHUNK), b""), engine.address))
         return _failed(said, engine)
+
+
+def _run(line: Any, sent: Path) -> tuple[int, str]:
+    """Run to the end, which is also this process's: BuildKit stops a build that nobody waits for.
+
+    Returns:
+        The exit status and what it printed.
+    """
+    end, lifeline = os.pipe()
+    kept = local[sys.executable]["-I", "-S", str(_KEEPER), str(end), str(end)]
+    try:
+        with sent.open("rb") as context:
+            process: Any = kept[line.formulate()].popen(
+                stdin=context, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(end,)
+            )
+        os.close(end)
+        _, said = process.communicate()
+    finally:
+        os.close(lifeline)
+    return int(process.returncode), said.decode(errors="replace")
 
 
 def _failed(said: str, engine: Engine) -> Outcome:
@@ -78,8 +105,9 @@ def _failed(said: str, engine: Engine) -> Outcome:
     Raises:
         EnvironmentFault: it was not the command that failed.
     """
-    found = _STATUS.search(said)
-    if found is None or any(sign in said for sign in _CANCELLED):
+    own = [line.rstrip() for line in _OWN.findall(said)]  # each quotes the command, and ends with what happened to it
+    found = _STATUS.search(own[-1]) if own else None
+    if found is None or any(line.endswith(_CANCELLED) for line in own):
         last = "\n".join(said.strip().splitlines()[-5:])
         raise exhausted(last, engine.address) or EnvironmentFault(f"BuildKit failed: {last}", where=engine.address)
     return Outcome(int(found[1]), "\n".join(_SAID.findall(said)))

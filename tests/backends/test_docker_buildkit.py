@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from small_roots import EPOCH, backend_of, shell_action
+from test_docker import PROGRAM, running, wait_for
 
 from builder.backends import docker_buildkit
 from builder.backends.action import InputFile
@@ -131,6 +133,39 @@ def test_a_failed_command_says_why(shell, backend):
         backend.run(shell_action(shell, "echo before; echo 'no such thing' >&2; exit 3"), Silent())
     assert "/usr/bin/sh ended with status 3:" in caught.value.message
     assert caught.value.message.splitlines()[-1].strip() == "no such thing"
+
+
+@pytest.mark.network
+def test_what_a_command_prints_is_not_taken_for_buildkits_own_words(shell, backend):
+    script = "echo 'ERROR: x: exit code: 7'; echo 'context canceled' >&2; echo '#1 ERROR: y: exit code: 9'; exit 3"
+    with pytest.raises(KernelError, match="ended with status 3:") as caught:
+        backend.run(shell_action(shell, script), Silent())
+    assert "context canceled" in caught.value.message
+
+
+@pytest.mark.network
+def test_ten_thousand_lines_do_not_hold_it_up(shell, backend):
+    script = "i=0; while [ $i -lt 10000 ]; do echo $i; i=$((i + 1)); done; exit 4"
+    with pytest.raises(KernelError, match="ended with status 4:") as caught:
+        backend.run(shell_action(shell, script), Silent())
+    assert len(caught.value.message) < 10_000
+
+
+@pytest.mark.network
+def test_a_killed_build_takes_its_command_with_it_and_the_next_one_is_whole(shell, backend, config):
+    mark = f"mark-{os.getpid()}-buildkit"
+    script = f"echo {mark} > /out/x; sleep 30; echo done >> /out/x"
+    env = os.environ | {"DOCKER_CONFIG": str(config), "DOCKER_BUILDKIT": "1"}
+    line = [sys.executable, "-c", PROGRAM, str(backend._store.root), script]
+    with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as victim:
+        wait_for(lambda: running(mark) or victim.poll() is not None, "the command has begun")
+        assert victim.poll() is None, victim.stderr.read()
+        victim.kill()
+        victim.communicate()
+    wait_for(lambda: not running(mark), "the command outlived kbuild", 20)
+    again = backend.run(shell_action(shell, script.replace("sleep 30", "sleep 0")), Silent())
+    (entry,) = tar_entries(backend._store.path(again))
+    assert entry.source().read() == f"{mark}\ndone\n".encode()
 
 
 @pytest.mark.network
