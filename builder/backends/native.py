@@ -90,7 +90,7 @@ def native_action(
             "-fPIC",
             *(f"-isystem{_HEADERS}/{folder}" for folder in include),
             *_system_headers(compiler, plain_c=plain_c),
-            *_for_cpu(compiler, flags),
+            *_for_cpu(compiler, _placed(flags)),
             *_closing(compiler, name, flags),
             f"-ffile-prefix-map={_SOURCES}=.",
             f"-ffile-prefix-map={_HEADERS}=.",
@@ -102,6 +102,17 @@ def native_action(
         env=(*_environment(compiler), ("LC_ALL", "C.UTF-8"), ("PATH", "/usr/bin")),
         epoch=epoch,
         nixpkgs=_nixpkgs(compiler),
+    )
+
+
+_FOLDERS = ("-I", "-iquote", "-isystem", "-idirafter", "-include", "-imacros", "-L")
+
+
+def _placed(flags: Sequence[str]) -> tuple[str, ...]:
+    """Flags whose paths, relative to the kernel's folder as in the spec, are where its files are in the sandbox."""
+    return tuple(
+        next((f"{name}{_SOURCES}/{flag.removeprefix(name)}" for name in _FOLDERS if flag.startswith(name)), flag)
+        for flag in flags
     )
 
 

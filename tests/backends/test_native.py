@@ -104,6 +104,16 @@ def test_gcc_as_data(tmp_path: Path) -> None:
     assert (found.epoch, found.platform, found.root) == (EPOCH, AMD64, (f"{7:064}",))
 
 
+def test_paths_in_flags_are_of_the_kernels_folder(tmp_path: Path) -> None:
+    given = ("-Iinclude", "-iquotea/b", "-isystemc", "-includepre.h", "-Llib", "-DI=-I", "-O2")
+    argv = data(Store(tmp_path), compiler(), flags=given).argv
+    begin = argv.index("-I/in/src/include")
+    assert argv[begin : begin + len(given)] == (
+        "-I/in/src/include", "-iquote/in/src/a/b", "-isystem/in/src/c", "-include/in/src/pre.h", "-L/in/src/lib",
+        "-DI=-I", "-O2",
+    )  # fmt: skip
+
+
 def test_a_cross_compiler_differs_in_its_name_alone(tmp_path: Path) -> None:
     own = data(Store(tmp_path), compiler(platform=ARM64, target=ARM64))
     cross = data(Store(tmp_path), compiler(platform=AMD64, target=ARM64))
