@@ -112,9 +112,10 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
     ),
     # Libraries that pick code at run time
     Influence(
-        "ynnpack", "YNNPACK's sums", "sums over rows, columns and everything: split by thread count",
+        "ynnpack", "YNNPACK's sums and convolutions",
+        "sums over rows, columns and everything: split by thread count; convolutions over 1152 values each: by CPU",
         ("xla_cpu_experimental_ynn_fusion_type",), "", _ENVIRONMENT, CORES, Seen.MOVED,
-        "sums, layer normalisation, softmax", _MEASURED,
+        "sums, layer normalisation, softmax; a 3x3 convolution of 128 channels on EPYC-Rome and Haswell", _MEASURED,
     ),
     Influence(
         "matmul-dispatch", "oneDNN's kernels", "products with a transposed left side, convolutions",
@@ -124,10 +125,11 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
     ),
     Influence(
         "cache-sizes", "sizes of the CPU's caches",
-        "Eigen's work: convolutions, and products with a transposed left side, over thousands of values each",
+        "what Eigen does in one thread: products with a transposed left side, of few rows and columns over 400 values"
+        " and more each",
         (), "", "the sizes are in the receipt", MODELS, Seen.MOVED,
-        "a 3x3 convolution of 512 channels, and 4 rows over 4096 values, with 48 KiB of L1 against 32; no setting holds"
-        " it", _MEASURED,
+        "4 rows and columns over 4096 values, with 48 KiB of L1 against 32; no setting holds it, and in several threads"
+        " Eigen takes 320 values at a time wherever L1 has 32 KiB", _MEASURED,
     ),
     Influence(
         "sme", "Arm's matrix extension", "YNNPACK's products over long sums", (),

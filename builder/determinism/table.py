@@ -202,8 +202,9 @@ NUMERIC: Final[tuple[Pin, ...]] = (
         _MEASURED,
     ),
     Pin(
-        "xla_cpu_experimental_ynn_fusion_type", "xla", _always("-reduce"),
-        "YNNPACK splits sums over rows and over everything by thread count; XLA's own loops do not", _MEASURED,
+        "xla_cpu_experimental_ynn_fusion_type", "xla", _always("-reduce,-individual_convolution"),
+        "YNNPACK splits sums over rows and over everything by thread count, which XLA's own loops do not, and sums of"
+        " convolutions over a thousand values and more by CPU, which Eigen does not", _MEASURED,
     ),
     Pin(
         "xla_cpu_ftz", "xla", _always("false"),

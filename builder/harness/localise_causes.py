@@ -75,11 +75,11 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row(
         "matmul-dispatch", PRODUCTS, _CPU,
-        "oneDNN, and Eigen around it, pick kernels by instruction set, and block by the sizes of caches",
+        "oneDNN picks kernels by instruction set, and blocks by the sizes of caches",
     ),
     Row(
         "cache-sizes", PRODUCTS, _CACHES,
-        "Eigen cuts sums over thousands of products by the sizes of caches, and nothing pins these",
+        "Eigen in one thread cuts sums over hundreds of products by the sizes of caches, and nothing pins these",
     ),
     Row("lapack-dispatch", LINEAR, _CPU, "OpenBLAS, by way of SciPy, picks kernels by CPU"),
     Row("lapack-threads", LINEAR, _CORES, "OpenBLAS splits work by thread, and makes no more than there are cores"),

@@ -48,6 +48,7 @@ def programs() -> dict:
             lambda x, w: jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=layout),
             data(1, 9, 9, 512), data(3, 3, 512, 40),
         ),
+        "small": (lambda x, y: x.T @ y, data(4096, 4), data(4096, 4, seed=2)),
         "columns": (lambda x: x.sum(0), data(3000, 257)),
         "cholesky": (jnp.linalg.cholesky, definite),
         "solve": (jnp.linalg.solve, definite, data(96, 7)),

@@ -57,7 +57,8 @@ def test_the_pinned_environment_of_each_platform():
         "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL": "0",
         "TZ": "UTC",
         "XLA_FLAGS": "--xla_cpu_enable_fast_math=false --xla_cpu_enable_fast_min_max=false"
-        " --xla_cpu_enable_platform_dependent_math=false --xla_cpu_experimental_ynn_fusion_type=-reduce"
+        " --xla_cpu_enable_platform_dependent_math=false"
+        " --xla_cpu_experimental_ynn_fusion_type=-reduce,-individual_convolution"
         " --xla_cpu_ftz=false --xla_cpu_max_isa=AVX2 --xla_cpu_prefer_vector_width=256",
     }
     on_arm = environment(spec_of(), ARM64)
