@@ -14,6 +14,8 @@ from typing import Any, Final
 import jax
 import numpy as np
 
+from kernels.runtime.portable import complexes
+
 CALLS: Final = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -187,7 +189,7 @@ def _called(equation: Any, inputs: tuple[Operand, ...]) -> tuple[Any, tuple[Oper
         lengths = params["const_lengths"]
         skipped = lengths.matvec + lengths.vecmat
         return params["jaxprs"].solve, inputs[skipped : skipped + lengths.solve] + inputs[sum(lengths) :]
-    return (params[CALLS[name]] if name in CALLS else None), inputs
+    return params[CALLS[name]] if name in CALLS else complexes.definition(equation), inputs
 
 
 def _on_cpu(platforms: Sequence[Sequence[str] | None]) -> int:

@@ -514,10 +514,22 @@ def transforms(x, y):
     return spectrum, jnp.fft.irfft(spectrum), jnp.fft.fft(y), jnp.fft.ifft(y), jnp.fft.rfft2(y), jnp.fft.fft(x[:, :11])
 
 
-@program(lambda: (floats((9,)), floats((9,), float32, 1)), close=1e-3)
+@several(by_type(lambda dtype: (floats((9,), dtype), floats((9,), dtype, 1, 4)), (float32, float64)), close=1e-3)
 def complex_numbers(x, y):
     z = lax.complex(x, y)
-    return z * z, z + 1, jnp.conj(z), jnp.abs(z), jnp.real(z * jnp.conj(z)), z / (z + 2), jnp.sum(z)
+    products = z * z, z + 1, jnp.conj(z), jnp.abs(z), jnp.real(z * jnp.conj(z)), jnp.vdot(z, z), jnp.outer(z, z) @ z
+    return *products, z / (z + 2), jnp.sum(z), jnp.exp(z), z**3, z**-2, z == jnp.conj(z), -z, jnp.cumsum(z)
+
+
+@program(pairs, close=None)
+def complex_special(x, y):
+    z, w = lax.complex(x, y), lax.complex(y[::-1], x)
+    return z * w, z / w, jnp.abs(z), jnp.exp(z), z == w, z.astype(np.complex128), w - z
+
+
+@program(lambda: (floats((24,)),), close=1e-3)
+def spectral_gradient(x):
+    return jax.grad(lambda x: jnp.sum(jnp.abs(jnp.fft.rfft(x * jnp.sin(x))) ** 2))(x)
 
 
 # --- random numbers and movement ------------------------------------------------------------------------------------
