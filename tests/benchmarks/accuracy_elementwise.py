@@ -1,7 +1,7 @@
 """How far elementwise functions of binary32 are from the true values, ours and stock XLA's, as a table for the docs.
 
-`python tests/benchmarks/accuracy_elementwise.py [--libraries DIR] [--count N]`. The true values are binary64's, of NumPy
-and SciPy. Numbers are in units in the last place of the true value's binary32: the greatest and the mean, over
+`python tests/benchmarks/accuracy_elementwise.py [--libraries DIR] [--count N]`. The true values are binary64's, of
+NumPy and SciPy. Numbers are in units in the last place of the true value's binary32: the greatest and the mean, over
 operands of every magnitude and of ordinary ones. "All" has subnormal operands and results too, which XLA flushes to
 zero; the others leave them out. A result of the wrong kind (a number for a NaN, the wrong infinity) counts as wrong.
 """
