@@ -38,7 +38,7 @@ def test_rows_of_any_length(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_columns_of_any_length(dtype):
-    shapes = [(4097, 3), (65, 130), (1, 257), (300, 1), (8200, 2), (130, 129), (2, 70, 33), (70, 2, 33)]
+    shapes = [(4097, 3), (65, 130), (1, 257), (300, 1), (8200, 2), (600, 300), (2, 70, 33), (70, 2, 33), (3, 5000)]
     operands = [numbers(shape, dtype, 1) for shape in shapes]
 
     def function(operands):

@@ -142,19 +142,76 @@ void fold_into(T* lane, const T* const* rows, int count, int64_t n) {
 
 // Whether the order of the elements can be seen; if not, one lane does.
 template <typename Op>
-inline constexpr bool kOrdered = !std::is_same_v<Op, Maximum> && !std::is_same_v<Op, Minimum>;
+inline constexpr bool kOrdered = std::is_same_v<Op, lanes::Sum> || std::is_same_v<Op, lanes::Product>;
 
-inline constexpr int64_t kColumns = 128;  // results side by side: their lanes of binary32 are 32 KiB
+// The extremum of numbers but for a zero's sign, passing over NaN: one instruction where Extremum takes seven.
+template <typename Op>
+struct Loose {
+  template <typename T>
+  static constexpr T kStart = Op::template kStart<T>;
+  template <typename V>
+  static V apply(V a, V b) {
+    if constexpr (std::is_same_v<Op, Maximum>) {
+      return b > a ? b : a;
+    } else {
+      return b < a ? b : a;
+    }
+  }
+};
+
+template <typename T>
+bool any_nan(const T* x, int64_t n) {
+  using V = lanes::Vector<T>;
+  constexpr int kWide = lanes::kWide<T>;
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  unsigned found = 0;
+  for (; i + 2 * kWide <= n; i += 2 * kWide) {
+    const V a = lanes::load(x + i), b = lanes::load(x + i + kWide);
+    if constexpr (sizeof(T) == 4) {
+      found |= _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
+    } else {
+      found |= _mm512_cmp_pd_mask(a, b, _CMP_UNORD_Q);
+    }
+  }
+  bool out = found != 0;
+#else
+  decltype(V{} != V{}) found{};
+  for (; i + kWide <= n; i += kWide) {
+    const V a = lanes::load(x + i);
+    found |= a != a;
+  }
+  bool out = false;
+  for (int k = 0; k < kWide; ++k) out |= found[k] != 0;
+#endif
+  for (; i < n; ++i) out |= x[i] != x[i];
+  return out;
+}
+
+// Results side by side whose lanes are made together. Wide, so that a row of the operand is read in long runs: 128 of
+// them took 1.3 times as long, where each row was a page. One row of results needs no lanes, and may be wider still.
+template <typename Op>
+int64_t block_width(int64_t width, int threads) {
+  if (!kOrdered<Op>) return std::min<int64_t>(width, 4096);
+  const int64_t fair = (width / std::max(threads, 1) + 63) / 64 * 64;
+  return width <= 256 ? width : std::clamp<int64_t>(fair, 128, 512);
+}
 
 // One chunk of `rows` rows, each `width` neighbouring results wide and lying where `row` says; `flat` if they lie
 // behind one another, so that all the lanes are one run of memory. The result is left in lane[0 … width - 1].
-// The buffer holds four times what the lanes do.
+// The buffer holds four times what the lanes do. False if the operation is loose and there is a NaN or a zero, where
+// that is not enough.
 template <typename Op, typename T, typename Row>
-void fold_columns(const Source<T>& x, const Row& row, int64_t rows, int64_t width, bool flat, T* lane, T* buffer) {
+bool fold_columns(const Source<T>& x, const Row& row, int64_t rows, int64_t width, bool flat, T* lane, T* buffer) {
   const int64_t depth = kOrdered<Op> || flat ? kLanes<T> : 1, used = std::min(rows, depth);
+  constexpr bool kLoose = std::is_same_v<Op, Loose<Maximum>> || std::is_same_v<Op, Loose<Minimum>>;
+  bool nan = false;
   auto fold = [&](int64_t first, int64_t into, int64_t n, int groups) {
     const T* from[4];
-    for (int g = 0; g < groups; ++g) from[g] = x.read(row(first + g * depth), n, buffer + g * n);
+    for (int g = 0; g < groups; ++g) {
+      from[g] = x.read(row(first + g * depth), n, buffer + g * n);
+      if constexpr (kLoose) nan |= any_nan(from[g], n);
+    }
     if (first < depth) {
       fold_into<Op, true>(lane + into * width, from, groups, n);
     } else {
@@ -177,35 +234,45 @@ void fold_columns(const Source<T>& x, const Row& row, int64_t rows, int64_t widt
     const T* upper = lane + s * width;
     fold_rows<Op, 1, false>(lane, &upper, n * width);
   }
+  if constexpr (kLoose) {
+    for (int64_t i = 0; i < width; ++i) nan |= lane[i] == T(0);
+  }
+  return !nan;
 }
 
 // Results side by side, `width` of them for each element of `outer`.
 template <typename Op, typename T>
 void reduce_columns(ffi::ThreadPool& pool, Source<T> x, const Extents& outer, const Extents& reduced, int64_t width,
                     T* out) {
-  const int64_t n = count(reduced), pieces = chunks(n), blocks = (width + kColumns - 1) / kColumns;
-  const int64_t results = count(outer);
+  const int64_t deep = kOrdered<Op> ? kChunk : 512;  // rows in one piece of work
+  const int64_t n = count(reduced), pieces = (n + deep - 1) / deep, results = count(outer);
+  const int64_t block = block_width<Op>(width, static_cast<int>(pool.num_threads()));
+  const int64_t blocks = (width + block - 1) / block;
   const bool dense = reduced.size() == 1;
-  const bool flat = blocks == 1 && dense && reduced[0].stride == width;
+  const bool flat = dense && reduced[0].stride == width && width <= 256;
+  const int64_t held = block * (kOrdered<Op> || flat ? std::min<int64_t>(n, kLanes<T>) : 1);
   std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * pieces * width] : nullptr);
   T* into = pieces > 1 ? partial.get() : out;
-  const int64_t reads = std::min(n, kChunk) * std::min(width, kColumns);
-  parallel(pool, results * pieces * blocks, kPiece / reads, [&](int64_t begin, int64_t end) {
-    std::unique_ptr<T[]> scratch(new T[(x.widen == nullptr ? 1 : 5) * kLanes<T> * kColumns]);
-    std::vector<int64_t> offsets(dense ? 0 : std::min(n, kChunk));
+  parallel(pool, results * pieces * blocks, kPiece / (std::min(n, deep) * block), [&](int64_t begin, int64_t end) {
+    std::unique_ptr<T[]> scratch(new T[(x.widen == nullptr ? 1 : 5) * held]);
+    std::vector<int64_t> offsets(dense ? 0 : std::min(n, deep));
     int64_t known = -1;
     for (int64_t at = begin; at < end; ++at) {
-      const int64_t row_of_results = at / blocks, column = at % blocks * kColumns;
-      const int64_t piece = row_of_results % pieces, first = piece * kChunk, rows = std::min(kChunk, n - first);
-      const int64_t here = std::min(kColumns, width - column);
+      const int64_t row_of_results = at / blocks, column = at % blocks * block;
+      const int64_t piece = row_of_results % pieces, first = piece * deep, rows = std::min(deep, n - first);
+      const int64_t here = std::min(block, width - column);
       if (!dense && known != piece) {
         for (int64_t r = 0; r < rows; ++r) offsets[r] = offset(reduced, first + r);
         known = piece;
       }
       auto row = [&](int64_t r) { return dense ? (first + r) * reduced[0].stride : offsets[r]; };
-      T* lane = scratch.get();
-      fold_columns<Op>(x + (offset(outer, row_of_results / pieces) + column), row, rows, here, flat, lane,
-                       lane + kLanes<T> * kColumns);
+      T *lane = scratch.get(), *buffer = lane + held;
+      const Source<T> base = x + (offset(outer, row_of_results / pieces) + column);
+      if constexpr (kOrdered<Op>) {
+        fold_columns<Op>(base, row, rows, here, flat, lane, buffer);
+      } else if (!fold_columns<Loose<Op>>(base, row, rows, here, flat, lane, buffer)) {
+        fold_columns<Op>(base, row, rows, here, flat, lane, buffer);
+      }
       std::copy_n(lane, here, into + row_of_results * width + column);
     }
   });

@@ -11,54 +11,31 @@
 namespace portable {
 namespace {
 
-// acc[j] = acc[j] op the row's element k of window j, where there is one.
-template <typename Op, typename T>
-void take(const Axis& last, int64_t k, const T* row, T* acc) {
-  if (last.step != 1 || last.holes != 1) {
-    for (int64_t j = 0; j < last.result; ++j) {
-      const int64_t at = last.element(j, k);
-      if (at >= 0) acc[j] = Op::apply(acc[j], row[at]);
-    }
-    return;
-  }
-  const int64_t shift = k * last.spread - last.padding;
-  const int64_t begin = std::clamp<int64_t>(-shift, 0, last.result);
-  const int64_t end = std::clamp<int64_t>(last.size - shift, begin, last.result);
-  const T* from = row + begin + shift;
-  fold_rows<Op, 1, false>(acc + begin, &from, end - begin);
-}
-
 template <typename Op, typename S, typename T>
 void run(ffi::ThreadPool& pool, const Windows& axes, const T* x, T v, S* out) {
-  const Axis& last = axes.back();
-  std::vector<int64_t> results, window;
-  int64_t rows = 1, elements = last.window;
-  for (size_t i = 0; i + 1 < axes.size(); ++i) {
-    results.push_back(axes[i].result);
-    window.push_back(axes[i].window);
-    rows *= axes[i].result;
-    elements *= axes[i].window;
-  }
-  if (rows == 0 || last.result == 0) return;
-  const int64_t work = std::max<int64_t>(1, elements * last.result);
-  parallel(pool, rows, kPiece / work, [&](int64_t begin, int64_t end) {
-    std::unique_ptr<T[]> acc(new T[last.result]);
+  const Rows rows(axes);
+  const int64_t length = rows.last.result;
+  if (rows.count == 0 || length == 0) return;
+  const int64_t work = std::max<int64_t>(1, static_cast<int64_t>(rows.tables.size()) * rows.last.window * length);
+  parallel(pool, rows.count, kPiece / work, [&](int64_t begin, int64_t end) {
+    std::unique_ptr<T[]> acc(new T[length]);
+    std::vector<int64_t> j = unravel(begin, rows.results);
     for (int64_t at = begin; at < end; ++at) {
-      std::fill_n(acc.get(), last.result, v);
-      const std::vector<int64_t> j = unravel(at, results);
-      std::vector<int64_t> k(window.size(), 0);
-      if (elements > 0) {
-        do {
-          const T* row = x;
-          for (size_t i = 0; i < k.size() && row != nullptr; ++i) {
-            const int64_t element = axes[i].element(j[i], k[i]);
-            row = element < 0 ? nullptr : row + element * axes[i].stride;
-          }
-          if (row == nullptr) continue;
-          for (int64_t inner = 0; inner < last.window; ++inner) take<Op>(last, inner, row, acc.get());
-        } while (advance(k, window));
-      }
-      for (int64_t i = 0; i < last.result; ++i) out[at * last.result + i] = store<S>(acc[i]);
+      std::fill_n(acc.get(), length, v);
+      rows.meet(j, [&](int64_t offset) {
+        const T* row = x + offset;
+        for (int64_t k = 0; k < rows.last.window; ++k) {
+          rows.along(
+              k,
+              [&](int64_t first, int64_t last, int64_t shift) {
+                const T* from = row + first + shift;
+                fold_rows<Op, 1, false>(acc.get() + first, &from, last - first);
+              },
+              [&](int64_t i, int64_t element) { acc[i] = Op::apply(acc[i], row[element]); });
+        }
+      });
+      for (int64_t i = 0; i < length; ++i) out[at * length + i] = store<S>(acc[i]);
+      advance(j, rows.results);
     }
   });
 }

@@ -7,36 +7,43 @@
 namespace portable {
 namespace {
 
-// The chosen element of the window at result index j, as an offset into the operand; -1 if it has none.
+// For a row of results, the offset of the chosen element of each, -1 if it has none, and its value.
 template <bool greater, typename T>
-int64_t choose(const Windows& axes, const std::vector<int64_t>& limits, const std::vector<int64_t>& j,
-               std::vector<int64_t>& k, const T* x) {
-  int64_t chosen = -1;
-  std::fill(k.begin(), k.end(), 0);
-  do {
-    int64_t at = 0;
-    for (size_t i = 0; i < axes.size() && at >= 0; ++i) {
-      const int64_t element = axes[i].element(j[i], k[i]);
-      at = element < 0 ? -1 : at + element * axes[i].stride;
+void choose(const Rows& rows, const std::vector<int64_t>& j, const T* x, T* best, int64_t* chosen) {
+  std::fill_n(chosen, rows.last.result, -1);
+  rows.meet(j, [&](int64_t offset) {
+    const T* row = x + offset;
+    auto consider = [&](int64_t i, int64_t element) {
+      const T more = row[element];
+      const bool better = (chosen[i] < 0) | !(greater ? best[i] >= more : best[i] <= more);
+      best[i] = better ? more : best[i];
+      chosen[i] = better ? offset + element : chosen[i];
+    };
+    for (int64_t k = 0; k < rows.last.window; ++k) {
+      rows.along(
+          k,
+          [&](int64_t first, int64_t last, int64_t shift) {
+            for (int64_t i = first; i < last; ++i) consider(i, i + shift);
+          },
+          consider);
     }
-    if (at >= 0 && (chosen < 0 || !(greater ? x[chosen] >= x[at] : x[chosen] <= x[at]))) chosen = at;
-  } while (advance(k, limits));
-  return chosen;
+  });
 }
 
-// Calls found(result, chosen) for the results begin … end - 1, in order.
+// Calls found(result, chosen) for the results of the rows begin … end - 1, in order.
 template <typename T, typename Found>
-void each(const Windows& axes, bool greater, const T* x, int64_t begin, int64_t end, const Found& found) {
-  if (begin >= end) return;
-  std::vector<int64_t> limits, results, k(axes.size());
-  for (const Axis& axis : axes) {
-    limits.push_back(axis.window);
-    results.push_back(axis.result);
-  }
-  std::vector<int64_t> j = unravel(begin, results);
+void each(const Rows& rows, bool greater, const T* x, int64_t begin, int64_t end, const Found& found) {
+  const int64_t length = rows.last.result;
+  std::vector<T> best(length);
+  std::vector<int64_t> chosen(length), j = unravel(begin, rows.results);
   for (int64_t at = begin; at < end; ++at) {
-    found(at, greater ? choose<true>(axes, limits, j, k, x) : choose<false>(axes, limits, j, k, x));
-    advance(j, results);
+    if (greater) {
+      choose<true>(rows, j, x, best.data(), chosen.data());
+    } else {
+      choose<false>(rows, j, x, best.data(), chosen.data());
+    }
+    for (int64_t i = 0; i < length; ++i) found(at * length + i, chosen[i]);
+    advance(j, rows.results);
   }
 }
 
@@ -59,8 +66,10 @@ ffi::Error Gather(ffi::ThreadPool pool, ffi::AnyBuffer tangents, ffi::AnyBuffer 
     const T* x = computing<S>(operand, wide);
     const S* from = static_cast<const S*>(tangents.untyped_data());
     S* to = static_cast<S*>(out->untyped_data());
-    parallel(pool, static_cast<int64_t>(out->element_count()), 1024, [&](int64_t begin, int64_t end) {
-      each(axes, greater, x, begin, end, [&](int64_t at, int64_t chosen) { to[at] = chosen < 0 ? S{} : from[chosen]; });
+    const Rows rows(axes);
+    if (out->element_count() == 0) return;
+    parallel(pool, rows.count, 4096 / rows.last.result, [&](int64_t begin, int64_t end) {
+      each(rows, greater, x, begin, end, [&](int64_t at, int64_t chosen) { to[at] = chosen < 0 ? S{} : from[chosen]; });
     });
   });
   return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("window_gather: no such element type");
@@ -72,8 +81,10 @@ ffi::Error Scatter(ffi::ThreadPool pool, ffi::AnyBuffer source, ffi::AnyBuffer o
   const Sizes ones(none.data(), none.size());
   const Windows axes = windows(operand.dimensions(), source.dimensions(), window, step, padding, ones, ones);
   // Leading dimensions of windows of one element keep their results apart: threads share those.
+  const Rows rows(axes);
   int64_t apart = 1;
-  for (const Axis& axis : axes) {
+  for (size_t i = 0; i + 1 < axes.size(); ++i) {
+    const Axis& axis = axes[i];
     if (axis.window != 1 || axis.step != 1 || axis.padding != 0 || axis.result != axis.size) break;
     apart *= axis.size;
   }
@@ -81,7 +92,7 @@ ffi::Error Scatter(ffi::ThreadPool pool, ffi::AnyBuffer source, ffi::AnyBuffer o
     using S = decltype(storage);
     using T = Computing<S>;
     Ieee ieee;
-    const int64_t n = static_cast<int64_t>(out->element_count()), sources = static_cast<int64_t>(source.element_count());
+    const int64_t n = static_cast<int64_t>(out->element_count()), share = rows.count / std::max<int64_t>(1, apart);
     if (n == 0) return;
     std::unique_ptr<T[]> wide_operand, wide_source, sums(new T[n]);
     const T* x = computing<S>(operand, wide_operand);
@@ -89,7 +100,7 @@ ffi::Error Scatter(ffi::ThreadPool pool, ffi::AnyBuffer source, ffi::AnyBuffer o
     S* to = static_cast<S*>(out->untyped_data());
     parallel(pool, apart, 1, [&](int64_t begin, int64_t end) {
       std::fill(sums.get() + begin * (n / apart), sums.get() + end * (n / apart), T(0));
-      each(axes, greater, x, begin * (sources / apart), end * (sources / apart), [&](int64_t at, int64_t chosen) {
+      each(rows, greater, x, begin * share, end * share, [&](int64_t at, int64_t chosen) {
         if (chosen >= 0) sums[chosen] += from[at];
       });
       for (int64_t i = begin * (n / apart); i < end * (n / apart); ++i) to[i] = store<S>(sums[i]);
