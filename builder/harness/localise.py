@@ -249,9 +249,7 @@ def _of_stretch(pair: Pair, base: Localisation, found: Stretch) -> Localisation:
     outputs: tuple[TensorDiff, ...] = ()
     equal: bool | None = None
     try:
-        diffs = pair.values(
-            mode="segments", frame=found.frame, segments=[[found.start, found.stop]], values=True
-        )  # fmt: skip
+        diffs = pair.values(**found.request())
         inputs, outputs = _split(diffs, "in:")
         equal = all(one.equal for one in inputs)
         notes += _whole(pair)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 from builder.errors import TimedOut
 from builder.harness.localise_ask import Pair
@@ -41,6 +42,7 @@ class Stretch:
         operations: those of them that the difference depends on.
         loop: whether it is a loop, or what is in it, that could not be looked into further.
         late: whether time ran out before it was as short as it can be.
+        end: the end of the whole program, if what that comes to is asked for together with the stretch's values.
     """
 
     frame: str
@@ -49,6 +51,12 @@ class Stretch:
     operations: tuple[Operation, ...]
     loop: bool = False
     late: bool = False
+    end: int | None = None
+
+    def request(self) -> dict[str, Any]:
+        """The question for the values that it takes and gives."""
+        cuts = {} if self.end is None else {"cuts": [self.end]}
+        return {"mode": "segments", "frame": self.frame, "segments": [[self.start, self.stop]], "values": True, **cuts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,9 @@ def _first_cut(frame: str, pair: Pair, most: int | None) -> _Cut | None:
         return [one.values != two.values for one, two in zip(a.cuts, b.cuts, strict=True)]
 
     last = len(sizes) if most is None else min(most, len(sizes))
-    found = _first(1, last, parts, weighed(sizes))
+    # What comes before the first loop costs little to ask for, and most hosts that part do so early.
+    ahead = next((index for index, size in enumerate(sizes[:last]) if size > 1), 0)
+    found = _first(1, ahead, parts, weighed(sizes)) or _first(ahead + 1, last, parts, weighed(sizes))
     return None if found is None else _Cut(found[0], equations, found[1])
 
 
@@ -207,13 +217,17 @@ def _shortest(frame: str, cut: _Cut, pair: Pair) -> Stretch:
             low, high, step = start + 1, (min(beyond) - 1 if beyond else high), 1
         else:
             high, step = asked[0] - 1, step << NEAR
+    end = len(cut.equations) if not frame and pair.ends is None else None
+    found = Stretch(frame, start, stop, _all(frame, cut)[start:], late=late, end=end)
     try:
-        a, b = pair.ask(Frame, mode="segments", frame=frame, segments=[[start, stop]], values=True)
+        a, b = pair.ask(Frame, **found.request())
     except TimedOut:
-        return Stretch(frame, start, stop, _all(frame, cut)[start:], late=True)
+        return replace(found, late=True)
+    if end is not None:
+        pair.ends = (a, b)
     others = dict(b.segments[0].outputs)
     wrong = [name for name, digest in a.segments[0].outputs if others.get(name) != digest]
-    return Stretch(frame, start, stop, _involved(frame, cut.equations[start:stop], wrong), late=late)
+    return replace(found, operations=_involved(frame, cut.equations[start:stop], wrong))
 
 
 def _parts(a: Segment, b: Segment) -> bool:

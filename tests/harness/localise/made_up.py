@@ -31,6 +31,8 @@ class Host:
         self.folder, self.name, self.count, self.parts, self.level = folder, name, count, parts, level
         self.alone = parts if alone is None else alone
         self.mode, self.about = mode, about
+        self.loop = None
+        """The place of an equation that is a loop in the list of leaves, and its passes, of one operation each."""
         self.asked = []
 
     def value(self, index, parts):
@@ -64,12 +66,15 @@ class Host:
     def hashes(self, asked):
         start, stop = asked.get("window", [0, 4096])
         leaves = [self.leaf(index) for index in range(self.count)]
+        if self.loop:
+            place, passes = self.loop
+            leaves[place:place] = [self.leaf(0) | {"path": f"{place}/i{number}/0"} for number in range(passes)]
         bottom = [leaf_hash(rfc8785.dumps(one)) for one in leaves]
-        chunks = [head(bottom[at : at + (1 << self.level)]) for at in range(0, self.count, 1 << self.level)]
+        chunks = [head(bottom[at : at + (1 << self.level)]) for at in range(0, len(leaves), 1 << self.level)]
         listed = leaves[start:stop]
         outputs = {"y": {"dtype": "float32", "shape": [2], "sha256": self.value(self.count - 1, self.alone)}}
         return {
-            "version": 1, "mode": "hashes", "leaves": self.count, "level": self.level, "root": head(chunks).hex(),
+            "version": 1, "mode": "hashes", "leaves": len(leaves), "level": self.level, "root": head(chunks).hex(),
             "chunks": [one.hex() for one in chunks], "window": {"start": start, "leaves": listed},
             "places": {static(one["path"]): PLACE | self.about.get("place", {}) for one in listed}, "outputs": outputs,
         }, {}  # fmt: skip

@@ -93,6 +93,28 @@ def test_a_loop_is_not_asked_for_piece_by_piece(pair):
         assert all(low <= cut < high for cut in asked)
 
 
+def test_what_stands_before_a_loop_is_asked_for_first(pair):
+    """Equation 60 is a loop of 300 passes; the hosts part before it, and it runs once: for the program's end."""
+    a, b = pair(80, 40, alone=10**9, fused=1)
+    for host in (a, b):
+        host.loop = (60, 300)
+    found = find(a, b)
+    assert [one.path for one in found.operations] == ["39", "40"]
+    segments = [asked for asked in a.asked if asked["mode"] == "segments"]
+    assert sum(any(cut > 60 for cut in asked.get("cuts", ())) for asked in segments) == 1
+    assert segments[-1] == {
+        "version": 1, "mode": "segments", "frame": "", "cuts": [80], "segments": [[39, 41]], "values": True,
+    }  # fmt: skip
+    assert not any("compiled for segments" in note for note in found.notes)
+
+
+def test_what_parts_behind_a_loop_is_found_too(pair):
+    a, b = pair(80, 70, alone=10**9, fused=1)
+    for host in (a, b):
+        host.loop = (60, 300)
+    assert [one.path for one in find(a, b).operations] == ["69", "70"]
+
+
 def test_passes_are_asked_for_at_growing_distances():
     assert doubling(2, 1000) == [2, 3, 5, 9, 17, 33, 65]
     assert doubling(2, 6) == [2, 3, 5, 6]
