@@ -147,7 +147,7 @@ def execute(
     """
     reader, writer = os.pipe()
     end, lifeline = os.pipe()
-    kept = [sys.executable, "-I", "-S", str(_KEEPER), str(end), str(reader)]
+    kept = [sys.executable, "-I", "-S", str(_KEEPER), str(end), str(reader), str(inherited.data or 0)]
     if not os.access(sys.executable or "", os.X_OK):
         kept = []  # an interpreter that its own user may not start; bubblewrap's own care has to do
     try:

@@ -28,7 +28,7 @@ class Inherited:
         umask: of its processes.
         cores: that they may run on; None: those of this process.
         randomised: whether stack, heap and libraries are placed at random addresses.
-        data: bytes of memory of its own that each process may have (RLIMIT_DATA); None: no limit.
+        data: bytes of memory of its own that each process may have (RLIMIT_DATA), and all of them together; None: any.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)

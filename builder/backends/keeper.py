@@ -6,10 +6,13 @@ start. So a process that nobody has a reason to kill stands between: it reads fr
 and at the pipe's end it stops bubblewrap where it is, kills the first process of the sandbox, with which the kernel
 ends all others, and then bubblewrap.
 
-    python -I -S keeper.py PIPE REPORTS PROGRAM [ARGUMENT...]
+    python -I -S keeper.py PIPE REPORTS MEMORY PROGRAM [ARGUMENT...]
 
 REPORTS is the end of a pipe from which kbuild reads what bubblewrap reports. Held here as well it does not break, which
 would end bubblewrap's first process before its time, and leave the second.
+
+MEMORY is how many bytes of their own all processes of the sandbox may have together, 0 for any number: a limit on each
+(RLIMIT_DATA) does not hold many. It is looked at five times a second, and a sandbox that has more is ended.
 
 It ends as the program does: with its exit status, or by its signal.
 """
@@ -17,6 +20,7 @@ It ends as the program does: with its exit status, or by its signal.
 import _thread
 import os
 import sys
+import time
 
 _KILL, _PIPE, _STOP, _TOO_LARGE = (
     9,
@@ -24,6 +28,7 @@ _KILL, _PIPE, _STOP, _TOO_LARGE = (
     19,
     25,
 )  # signal(7), the same on x86-64 and arm64; `signal` takes long to import
+_LOOK = 0.2
 
 
 def _stopped(process: int) -> bool:
@@ -47,6 +52,10 @@ def _end(process: int) -> None:
 
 def _watch(lifeline: int, process: int) -> None:
     os.read(lifeline, 1)  # returns at the pipe's end: nobody writes
+    _end_surely(process)
+
+
+def _end_surely(process: int) -> None:
     try:
         _end(process)
     except OSError:  # it has ended by itself, or this kernel does not list children
@@ -55,12 +64,35 @@ def _watch(lifeline: int, process: int) -> None:
         os.kill(process, _KILL)  # a process that has ended stays until it is waited for
 
 
-def _main(lifeline: int, reports: int, command: list[str]) -> None:
+def _own(process: int) -> int:
+    """Bytes of memory that a process and all below it have to themselves, not mapped from files."""
+    try:
+        with open(f"/proc/{process}/statm", "rb") as file:  # noqa: PTH123 - as above
+            _, resident, shared, *_ = map(int, file.read().split())
+        below = []
+        for thread in os.listdir(f"/proc/{process}/task"):  # noqa: PTH208 - as above
+            with open(f"/proc/{process}/task/{thread}/children", "rb") as file:  # noqa: PTH123 - as above
+                below += file.read().split()
+    except (OSError, ValueError):  # it has ended meanwhile
+        return 0
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") + sum(_own(int(one)) for one in below)
+
+
+def _guard(process: int, most: int) -> None:
+    while (taken := _own(process)) <= most:
+        time.sleep(_LOOK)
+    os.write(2, f"ended: it had taken {taken} bytes of memory, and {most} is the most that it may\n".encode())
+    _end_surely(process)
+
+
+def _main(lifeline: int, reports: int, memory: int, command: list[str]) -> None:
     os.set_inheritable(lifeline, False)
     os.set_inheritable(reports, False)
     # Python ignores these two, and what is ignored is inherited.
     process = os.posix_spawn(command[0], command, os.environ, setsigdef=(_PIPE, _TOO_LARGE))
     _thread.start_new_thread(_watch, (lifeline, process))
+    if memory:
+        _thread.start_new_thread(_guard, (process, memory))
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if status < 0:
         os.kill(os.getpid(), -status)
@@ -68,4 +100,4 @@ def _main(lifeline: int, reports: int, command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    _main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

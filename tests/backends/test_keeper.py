@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.backends import bwrap
+from builder.backends.inherited import Inherited
 from builder.backends.limit import Limit
 from builder.errors import TimedOut
 
@@ -22,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = """\
 import sys
 from builder.backends import bwrap
+from builder.backends.inherited import Inherited
 line = [str(bwrap.program()), "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/", "/"]
 line += ["--proc", "/proc", "--", "/bin/sleep", sys.argv[1]]
 print("now", flush=True)
@@ -96,6 +98,26 @@ def test_the_end_of_a_time_limit_leaves_nothing(mark: str) -> None:
     with pytest.raises(TimedOut):
         bwrap.execute(line, limit=Limit(0.3))
     assert not alive(mark)
+
+
+def test_processes_that_take_too_much_memory_together_are_ended(mark: str) -> None:
+    """Four of 40 MiB each, where each may have 100."""
+    one = f"import time; kept = bytearray(40 << 20); time.sleep({mark})"
+    line = [str(bwrap.program()), "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc"]
+    script = f"for i in 1 2 3 4; do {sys.executable} -c '{one}' & done; wait"
+    ended = bwrap.execute(
+        [*line, "--dev", "/dev", "--", "/bin/sh", "-c", script], inherited=Inherited(data=100 << 20), limit=Limit(60)
+    )
+    assert ended.status == 128 + signal.SIGKILL
+    assert "104857600 is the most that it may" in ended.output
+    assert gone(mark)
+
+
+def test_a_sandbox_within_its_memory_is_let_be() -> None:
+    line = [str(bwrap.program()), "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "--"]
+    script = "import time; kept = bytearray(40 << 20); time.sleep(1); print('done')"
+    ended = bwrap.execute([*line, sys.executable, "-c", script], inherited=Inherited(data=100 << 20))
+    assert ended == bwrap.Ended(0, "done\n")
 
 
 def test_a_sandbox_that_somebody_kills_is_said_to_have_been_killed(mark: str) -> None:
