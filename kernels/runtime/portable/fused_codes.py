@@ -50,6 +50,13 @@ CONVERT: Final = 6
 REDUCTIONS: Final[Mapping[str, int]] = {"reduce_sum": 7, "reduce_max": 8, "reduce_min": 9}
 
 
+PAIR: Final = 10
+"""Two operations in one instruction of a schedule; see native/fused_pairs.cc."""
+PAIRABLE: Final[Mapping[str, int]] = {"add": 0, "sub": 1, "mul": 2}
+FROM: Final = 3
+"""The second operation of a pair, where it takes the first's result away from its own operand."""
+
+
 def _numbered(first: int, names: str) -> dict[str, int]:
     return {name: first + place for place, name in enumerate(names.split())}
 

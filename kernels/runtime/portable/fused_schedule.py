@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from kernels.runtime.portable import fused_codes as codes
-from kernels.runtime.portable.fused_program import Program, Value, count
+from kernels.runtime.portable.fused_program import Program, Step, Value, count
 
-BLOCK: Final = 2048
+BLOCK: Final = 1024
 """Elements that a loop runs over: with a handful of live values they stay in the caches next to the core."""
 
 PIECE: Final = 24_000
@@ -94,6 +94,7 @@ class _Scheduler:
         self.spans = self.values_across_phases()
         self.fresh = itertools.count()
         self.row_slots = itertools.count()
+        self.pairs = self.values_inside_pairs()
         self.homes: dict[int, _Register] = {}
         self.persistent: dict[int, _Register] = {}
         self.loaded: dict[tuple[int, bool], _Register] = {}
@@ -118,6 +119,38 @@ class _Scheduler:
                 if full and (self.level[arg] != self.level[self.operands + place] or step.op in codes.REDUCTIONS):
                     spans.add(arg)
         return spans
+
+    def values_inside_pairs(self) -> set[int]:
+        """Values that only the next operation of a pair uses, and so never reach memory."""
+        users: dict[int, list[int]] = {}
+        for place, step in enumerate(self.program.steps):
+            for arg in step.args:
+                users.setdefault(arg, []).append(self.operands + place)
+        inside: set[int] = set()
+        for place, step in enumerate(self.program.steps):
+            value = self.operands + place
+            if not self.pairable(value) or any(arg in inside for arg in step.args):
+                continue
+            (user, *more) = users.get(value, [0])
+            alone = user >= self.operands and not more and value not in self.program.results
+            together = alone and self.pairable(user) and self.level[user] == self.level[value]
+            if together and not any(arg in inside for arg in self.program.steps[user - self.operands].args):
+                inside.add(value)
+        return inside
+
+    def pairable(self, value: int) -> bool:
+        shown = self.program.values[value]
+        step = self.program.steps[value - self.operands]
+        return step.op in codes.PAIRABLE and not shown.row and shown.type in {codes.FLOAT32, codes.FLOAT64}
+
+    def pair(self, step: Step) -> tuple[int, list[int], int] | None:
+        """The number, arguments and parameter of a step and of the one before it, where they are a pair."""
+        place = next((place for place, arg in enumerate(step.args) if arg in self.pairs), None)
+        if place is None:
+            return None
+        first = self.program.steps[step.args[place] - self.operands]
+        second = codes.FROM if step.op == "sub" and place == 1 else codes.PAIRABLE[step.op]
+        return codes.PAIR, [*first.args, step.args[1 - place]], codes.PAIRABLE[first.op] * 4 + second
 
     def scratch(self, kind: int) -> _Register:
         return _Register(_Place.BLOCK, _SIZES[kind], next(self.fresh))
@@ -226,9 +259,9 @@ class _Scheduler:
         scalars = 0
         registers = []
         singles = [self.single(arg) if not row or self.scalar(arg) else None for arg in args]
-        if number in _PAIRS and None not in singles:
+        if number in _PAIRS | {codes.PAIR} and None not in singles[:2]:  # one of the first two is always an array
             singles[0] = None
-        may = _PAIRS | (_TRIPLES if not singles or len(args) == 3 else frozenset())  # noqa: PLR2004
+        may = _PAIRS | _TRIPLES | {codes.PAIR}
         for place, (arg, one) in enumerate(zip(args, singles, strict=True)):
             if one is not None and number in may and not (number in _TRIPLES and place == 0):
                 scalars |= 1 << place
@@ -248,12 +281,15 @@ class _Scheduler:
         return self.scratch(_held(kind))
 
     def step(self, out: list[_Instruction], value: int, *, row: bool) -> None:
+        if value in self.pairs:
+            return
         step = self.program.steps[value - self.operands]
         number, parameter = codes.code(step.op, step.params)
         own = self.program.values[value].type
         args = list(step.args)
         if step.op == "clamp":  # the value, then its bounds
             args = [args[1], args[0], args[2]]
+        number, args, parameter = self.pair(step) or (number, args, parameter)
         kind = self.program.values[args[-1]].type
         if number in codes.REDUCTIONS.values():
             arg = args[0]

@@ -1,5 +1,7 @@
 """Elementwise programs: from every library the same bits, which are also those of the operations one by one."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -251,3 +253,23 @@ def test_every_way_to_run_gives_the_same():
     jitted = jax.jit(lambda x: softmax(x, x.dtype))(x)
     mapped = softmax(x, x.dtype)
     np.testing.assert_array_equal(jitted[0], mapped[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pairs_of_operations(dtype):
+    """Every two of add, sub and mul, with operands that are one number for all in every place."""
+    x, y, z = (numbers((3000,), dtype, seed, 0.05) for seed in range(3))
+    one = numbers((), dtype, 4)
+
+    def function(*arrays):
+        operands = [Operand(array, (0,)) if array.ndim else Operand(array) for array in arrays]
+        steps, results = [], []
+        for first, second in itertools.product(["add", "sub", "mul"], repeat=2):
+            for a, b, c in itertools.product((0, 3), (1, 3), (2, 3)):
+                inner = len(operands) + len(steps)
+                for args in ((inner, c), (c, inner + 2)):
+                    steps += [Step(first, (a, b), dtype_of(dtype)), Step(second, args, dtype_of(dtype))]
+                results += [inner + 1, inner + 3]
+        return fused.call((3000,), operands, steps, results)
+
+    assert_one_value(every(function, x, y, z, one))

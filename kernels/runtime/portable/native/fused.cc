@@ -66,6 +66,8 @@ Kernel find(const Instruction& each) {
     case kConvert:
     case kReducePrecision:
       return conversion(each.op, each.type, each.parameter);
+    case kPair:
+      return paired(each.type, each.parameter);
     default:
       break;
   }

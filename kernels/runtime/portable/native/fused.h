@@ -44,6 +44,7 @@ enum Op : int64_t {
   kReduceSum = 7,
   kReduceMax = 8,
   kReduceMin = 9,
+  kPair = 10,  // two of add, sub, mul: the parameter says which
 
   kAdd = 20,
   kSub,
@@ -111,6 +112,7 @@ enum Op : int64_t {
 // Each gives null for what it does not have. `type` is that of the operands.
 Kernel basic(int64_t op, int64_t type);
 Kernel conversion(int64_t op, int64_t type, int64_t parameter);
+Kernel paired(int64_t type, int64_t parameter);
 Kernel function32(int64_t op);
 Kernel function64(int64_t op);
 

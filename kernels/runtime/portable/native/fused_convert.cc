@@ -205,11 +205,21 @@ inline T reduced(T x, int exponent_bits, int mantissa_bits) {
   return x != x ? x : to_value(word);
 }
 
+// In place, and without a store where there is no NaN.
+template <typename T>
+void canonical(const Call& c) {
+  const T* x = static_cast<const T*>(c.in[0]);
+  const int64_t n = c.n;
+  Word<T> found = 0;
+  for (int64_t i = 0; i < n; ++i) found |= x[i] != x[i] ? Word<T>{1} : Word<T>{0};
+  if (found) unary<T, T>(c, [](T value) { return one_nan(value); });
+}
+
 template <typename T>
 Kernel of_floats(int64_t op, int64_t parameter) {
   switch (op) {
     case kCanonical:
-      return [](const Call& c) { unary<T, T>(c, [](T x) { return one_nan(x); }); };
+      return canonical<T>;
     case kReducePrecision:
       return [](const Call& c) {
         const int exponent_bits = static_cast<int>(c.parameter >> 8), mantissa_bits = static_cast<int>(c.parameter & 255);
