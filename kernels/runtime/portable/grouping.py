@@ -10,7 +10,7 @@ these gives, and what is computed from such alone). Broadcasts cost nothing: ope
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -143,10 +143,17 @@ class _Planner:
 
     def plan(self) -> list[Step]:
         for index, operation in enumerate(self._program.operations):
-            unit = None if operation.outputs and operation.outputs[0] in self._views else self._fused(index, operation)
-            unit = unit or self._units.new(index, self._makers(operation.inputs))
-            self._made.update(dict.fromkeys(operation.outputs, unit))
-        return self._emitted()
+            if not self._shows(operation):
+                unit = self._fused(index, operation) or self._units.new(index, self._makers(self._bases(operation)))
+                self._made.update(dict.fromkeys(operation.outputs, unit))
+        return self._with_views(self._emitted())
+
+    def _shows(self, operation: Operation) -> bool:
+        """Whether it only makes a view, which is in no unit: it is carried out for those that need an array of it."""
+        return bool(operation.outputs) and operation.outputs[0] in self._views
+
+    def _bases(self, operation: Operation) -> list[Operand]:
+        return [self._views.of(one).base for one in operation.inputs]
 
     def _makers(self, operands: Sequence[Operand]) -> list[Unit]:
         return [self._units.now(self._made[one]) for one in operands if isinstance(one, int) and one in self._made]
@@ -230,7 +237,7 @@ class _Planner:
 
     def _emitted(self) -> list[Step]:
         operations = self._program.operations
-        needed = {one for one in self._program.results if isinstance(one, int)}
+        needed = {self._views.of(one).base for one in self._program.results}
         steps: list[Step] = []
         for unit in reversed(self._units.ordered()):
             members = sorted(unit.members)
@@ -238,15 +245,34 @@ class _Planner:
             if group is not None and self._worth(members):
                 group.members = [operations[index] for index in members]
                 fusion = _fusion(group, needed, self._program, self._views)
-                needed.update(view.base for view in fusion.operands if isinstance(view.base, int))
+                needed.update(view.base for view in fusion.operands)
                 steps.append(fusion)
                 continue
             for index in reversed(members):
                 operation = operations[index]
                 if operation.acts or not needed.isdisjoint(operation.outputs):
-                    needed.update(one for one in operation.inputs if isinstance(one, int))
+                    needed.update(self._bases(operation))
                     steps.append(operation)
         return steps[::-1]
+
+    def _with_views(self, steps: Sequence[Step]) -> list[Step]:
+        """Steps, and before each the views that it needs as arrays."""
+        makers = {made.outputs[0]: made for made in self._program.operations if self._shows(made)}
+        found: list[Step] = []
+
+        def show(operands: Sequence[Operand]) -> None:
+            for one in operands:
+                if isinstance(one, int) and one in makers:
+                    operation = makers.pop(one)
+                    show(operation.inputs)
+                    found.append(operation)
+
+        for step in steps:
+            if isinstance(step, Operation):
+                show(step.inputs)
+            found.append(step)
+        show(self._program.results)
+        return found
 
     def _worth(self, members: Sequence[int]) -> bool:
         """Whether a group is more than movement, which XLA does as well, or one reduction, which has its own rule."""
@@ -271,7 +297,7 @@ def _pays(shape: tuple[int, ...], trailing: int) -> bool:
     return 0 not in shape and row <= fused.LONGEST_ROW and (rows >= FEWEST_ROWS or row * rows <= SHORT)
 
 
-def _fusion(group: _Group, needed: set[int], program: Program, views: Views) -> Fusion:
+def _fusion(group: _Group, needed: Container[Operand], program: Program, views: Views) -> Fusion:
     """Number a group's values: operands first, then one per operation."""
     inside = {slot for operation in group.members for slot in operation.outputs}
     arguments = [_arguments(operation, program, views) for operation in group.members]

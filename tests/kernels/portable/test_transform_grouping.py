@@ -27,13 +27,18 @@ def layernorm(x, scale):
 
 
 def masked_softmax(x, mask):
-    return jax.nn.softmax(jnp.where(mask[:, None], x, -jnp.inf))
+    return jax.nn.softmax(jnp.where(mask[:, None], x * 2, -jnp.inf))
 
 
 def test_norms_and_softmax_are_one_operation():
     assert len(planned(layernorm, X, V)) == 1
     (only,) = planned(masked_softmax, X, np.ones(8, bool))
-    assert only == ("select_n", "reduce_max", "max", "sub", "exp", "reduce_sum", "div")
+    assert only == ("mul", "select_n", "reduce_max", "max", "sub", "exp", "reduce_sum", "div")
+
+
+def test_what_may_have_nans_of_its_own_is_not_selected_within_a_group():
+    steps = planned(lambda x, p: jnp.exp(lax.select(p, x, x[::-1])), X, X > 0)
+    assert steps == ["rev", "select_n", ("exp",)]  # a selection keeps the payload, the machine would not
 
 
 def test_gradients_of_a_norm_are_few():
@@ -67,6 +72,15 @@ def test_a_group_never_waits_for_itself():
 def test_movement_alone_stays_movement():
     assert planned(lambda x, p: lax.select(p, x, x[::-1]), X, X > 0) == ["rev", "select_n"]
     assert planned(lambda x, p, q: jnp.where(p & q, x, -x), X, X > 0, X > 1) == [("and", "neg", "select_n")]
+
+
+def test_views_are_made_for_what_is_not_fused():
+    def function(x, p):
+        zeros = jnp.zeros_like(x)
+        return lax.select(p, zeros, x[::-1]), jnp.concatenate([zeros[:1], x]), zeros
+
+    for got, stock in zip(portable(function)(X, X > 0), function(X, X > 0), strict=True):
+        np.testing.assert_array_equal(got, stock)
 
 
 def test_groups_do_not_cross_into_loops():
