@@ -76,10 +76,10 @@ def nix_backend(store: Store, artifacts: Sequence[Artifact]) -> NixBackend:
 
 
 def remove(folder: Path) -> None:
-    """Remove a Nix store; its folders are read-only."""
-    for parent, _, _ in os.walk(folder):
-        Path(parent).chmod(0o755)
-    shutil.rmtree(folder)
+    """Remove a Nix store, which has some hundred thousand files in read-only folders: a minute's work in Python."""
+    if os.geteuid() != 0:
+        subprocess.run(["chmod", "-R", "u+w", folder], check=True)
+    subprocess.run(["rm", "-rf", folder], check=True)
 
 
 def expressions(mapping: Mapping[str, str]) -> str:
