@@ -71,7 +71,7 @@ def test_a_group_never_waits_for_itself():
 
 def test_movement_alone_stays_movement():
     assert planned(lambda x, p: lax.select(p, x, x[::-1]), X, X > 0) == ["rev", "select_n"]
-    assert planned(lambda x, p, q: jnp.where(p & q, x, -x), X, X > 0, X > 1) == [("and", "neg", "select_n")]
+    assert planned(lambda x, p, q: jnp.where(p & q, x * 2, -x), X, X > 0, X > 1) == [("and", "mul", "neg", "select_n")]
 
 
 def test_views_are_made_for_what_is_not_fused():
