@@ -11,7 +11,18 @@ from typing import Any, Final, Literal
 import jax
 
 from kernels.runtime.errors import KernelError
-from kernels.runtime.portable import contraction, fft, fused, linalg, movement, order, reduction, scatter, window
+from kernels.runtime.portable import (
+    contraction,
+    cumulative,
+    fft,
+    fused,
+    linalg,
+    movement,
+    order,
+    reduction,
+    scatter,
+    window,
+)
 from kernels.runtime.portable.flatten import Kind, Operation, Program, place
 
 Rule = Callable[[Sequence[jax.Array], Mapping[str, Any]], Sequence[jax.Array]]
@@ -24,6 +35,7 @@ CONTROL: Final = frozenset({"scan", "while", "cond"})
 FAMILIES: Final[tuple[Mapping[str, Rule], ...]] = (
     contraction.RULES,
     reduction.RULES,
+    cumulative.RULES,
     window.RULES,
     scatter.RULES,
     order.RULES,

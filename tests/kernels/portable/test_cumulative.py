@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from kernels.runtime.errors import KernelError
+from kernels.runtime.portable import cumulative
 from kernels.runtime.portable.reduction import RULES
 
 OPERATIONS = (lax.cumsum, lax.cumprod, lax.cummax, lax.cummin)
@@ -74,3 +75,28 @@ def test_integers_and_complex_numbers():
         applied(RULES, lambda x: lax.cumprod(x, 0), z)
     with pytest.raises(KernelError, match=r"no argmax to int8"):
         applied(RULES, lambda x: lax.argmax(x, 0, np.int8), jnp.ones(3))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_logarithm_of_cumulative_sums_of_exponentials(dtype, reverse):
+    operands = [numbers(shape, dtype, 3, special) for shape in [(7, 65), (0, 3), (1,)] for special in (0, 0.05)]
+
+    def function(operands):
+        return [applied(cumulative.RULES, partial(lax.cumlogsumexp, axis=0, reverse=reverse), x) for x in operands]
+
+    found = every(function, operands)
+    assert_one_value(found)
+    exact = np.asarray(operands[0], "f8")
+    expected = np.logaddexp.accumulate(exact[::-1])[::-1] if reverse else np.logaddexp.accumulate(exact)
+    np.testing.assert_allclose(
+        np.asarray(found[0][0], "f8"), expected, rtol={"float32": 3e-7}.get(dtype, 1e-2), atol=1e-6
+    )
+
+
+def test_infinities_in_a_logarithm_of_sums():
+    x = np.array([-np.inf, -np.inf, 1, np.inf, 2, -np.inf, np.nan, 0], "f4")
+    out = applied(cumulative.RULES, lax.cumlogsumexp, x)
+    np.testing.assert_array_equal(out, np.array([-np.inf, -np.inf, 1, *[np.inf] * 3, np.nan, np.nan], "f4"))
+    with pytest.raises(KernelError, match=r"no cumlogsumexp of complex64"):
+        applied(cumulative.RULES, lax.cumlogsumexp, x.astype("c8"))

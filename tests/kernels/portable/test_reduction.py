@@ -155,19 +155,36 @@ def test_what_the_specification_lacks_is_refused_by_name():
 
 
 _THREADS = """
-import sys, json, hashlib
+import sys, hashlib
 from pathlib import Path
 import jax, numpy as np
+from jax import lax
 from kernels.runtime import native
-from kernels.runtime.portable import reduction
+from kernels.runtime.portable import order, reduction, scatter, window
 native.search(Path(sys.argv[1]))
 random = np.random.default_rng(0)
-digest = hashlib.sha256()
 cases = [((1000003,), (0,)), ((300, 1000), (0,)), ((300, 1000), (1,)), ((40, 50, 60), (0, 2)), ((9000, 70), (0,))]
-for shape, axes in cases:
-    x = random.standard_normal(shape, dtype=np.float32)
-    for operation in range(4):
-        digest.update(np.asarray(reduction.reduce(operation, jax.numpy.asarray(x), axes)).tobytes())
+operands = [random.standard_normal(shape, dtype=np.float32) for shape, _ in cases]
+windows = dict(window_dimensions=(2, 3, 2), window_strides=(1, 2, 1), padding=((0, 0),) * 3)
+dilation = dict(base_dilation=(1,) * 3, window_dilation=(1,) * 3)
+places = random.integers(0, 300, (5000, 1))
+rows = lax.ScatterDimensionNumbers((1,), (0,), (0,))
+updates = random.standard_normal((5000, 1000), dtype=np.float32)
+
+@jax.jit
+def everything(operands, places, updates):
+    out = [reduction.reduce(i, x, axes) for x, (_, axes) in zip(operands, cases) for i in range(4)]
+    out += [reduction.cumulate(i, x, axes[0], reverse=False) for x, (_, axes) in zip(operands, cases) for i in range(4)]
+    out += [reduction.RULES["argmax"]((x,), {"axes": (0,), "index_dtype": np.int32})[0] for x in operands]
+    (sums,) = window.RULES["reduce_window_sum"]((operands[3],), {**windows, **dilation})
+    out += [sums, *window.RULES["select_and_scatter_add"]((sums, operands[3]), {**windows, "select_prim": lax.ge_p})]
+    added = {"dimension_numbers": rows, "mode": lax.GatherScatterMode.CLIP}
+    out += scatter.RULES["scatter-add"]((operands[1], places, updates), added)
+    return out + order.RULES["sort"]((operands[2],), {"dimension": 1, "num_keys": 1})
+
+digest = hashlib.sha256()
+for one in everything(operands, places, updates):
+    digest.update(np.asarray(one).tobytes())
 print(digest.hexdigest())
 """
 

@@ -1,4 +1,4 @@
-// cumsum, cumprod, cummax, cummin (spec R4): one chain of operations along the axis for each of the other indices.
+// cumsum, cumprod, cummax, cummin, and the recurrence in cumlogsumexp (spec R4): one chain of operations along the axis for each of the other indices.
 //
 // A chain can't be cut, so vectors and threads go across chains: over neighbouring ones where the axis is not the last,
 // and over kSide rows at once where it is, whose latencies then overlap.
@@ -103,7 +103,55 @@ ffi::Error Cumulate(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::Any
   return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("scan: no such element type in the specification");
 }
 
+// s = fma(s, d, t), from +0.
+template <typename T>
+void recur_chains(ffi::ThreadPool& pool, const T* d, const T* t, int64_t outer, int64_t length, int64_t width,
+                  bool reverse, T* out) {
+  parallel(pool, outer * width, kPiece / length, [&](int64_t begin, int64_t end) {
+    for (int64_t chain = begin; chain < end; ++chain) {
+      T s = 0;
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t row = chain / width * length + (reverse ? length - 1 - i : i), at = row * width + chain % width;
+        s = std::fma(s, d[at], t[at]);
+        out[at] = canonical(s);
+      }
+    }
+  });
+}
+
+ffi::Error Recur(ffi::ThreadPool pool, ffi::AnyBuffer d, ffi::AnyBuffer t, ffi::Result<ffi::AnyBuffer> out, int64_t axis,
+                 bool reverse) {
+  const auto dimensions = d.dimensions();
+  int64_t outer = 1, width = 1;
+  for (int64_t i = 0; i < static_cast<int64_t>(dimensions.size()); ++i) {
+    if (i < axis) outer *= dimensions[i];
+    if (i > axis) width *= dimensions[i];
+  }
+  Ieee ieee;
+  if (d.element_count() == 0) return ffi::Error::Success();
+  switch (d.element_type()) {
+    case ffi::F32:
+      recur_chains(pool, d.typed_data<float>(), t.typed_data<float>(), outer, dimensions[axis], width, reverse,
+                   out->typed_data<float>());
+      return ffi::Error::Success();
+    case ffi::F64:
+      recur_chains(pool, d.typed_data<double>(), t.typed_data<double>(), outer, dimensions[axis], width, reverse,
+                   out->typed_data<double>());
+      return ffi::Error::Success();
+    default: return ffi::Error::InvalidArgument("recur: no such element type in the specification");
+  }
+}
+
 }  // namespace
+
+PORTABLE_EXPORT(recur, Recur,
+                ffi::Ffi::Bind()
+                    .Ctx<ffi::ThreadPool>()
+                    .Arg<ffi::AnyBuffer>()
+                    .Arg<ffi::AnyBuffer>()
+                    .Ret<ffi::AnyBuffer>()
+                    .Attr<int64_t>("axis")
+                    .Attr<bool>("reverse"));
 
 PORTABLE_EXPORT(scan, Cumulate,
                 ffi::Ffi::Bind()

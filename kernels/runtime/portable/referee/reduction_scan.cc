@@ -24,7 +24,36 @@ ffi::Error Cumulate(ffi::AnyBuffer operand, ffi::Result<ffi::AnyBuffer> out, int
   });
 }
 
+ffi::Error Recur(ffi::AnyBuffer decay, ffi::AnyBuffer term, ffi::Result<ffi::AnyBuffer> out, int64_t axis,
+                 bool reverse) {
+  return with_computing(decay.element_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const std::vector<T> d = elements<T>(decay), t = elements<T>(term);
+    const Index shape = shape_of(decay);
+    Index first = shape;
+    first[axis] = 1;
+    for (int64_t chain = 0; chain < size_of(first); ++chain) {
+      Index index = index_of(chain, first);
+      T s = 0;
+      for (int64_t i = 0; i < shape[axis]; ++i) {
+        index[axis] = reverse ? shape[axis] - 1 - i : i;
+        const int64_t at = flat_of(index, shape);
+        s = std::fma(s, d[at], t[at]);
+        set(*out, at, s);
+      }
+    }
+  });
+}
+
 }  // namespace
+
+REFEREE_EXPORT(recur, Recur,
+               ffi::Ffi::Bind()
+                   .Arg<ffi::AnyBuffer>()
+                   .Arg<ffi::AnyBuffer>()
+                   .Ret<ffi::AnyBuffer>()
+                   .Attr<int64_t>("axis")
+                   .Attr<bool>("reverse"));
 
 REFEREE_EXPORT(scan, Cumulate,
                ffi::Ffi::Bind()
