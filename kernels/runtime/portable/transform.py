@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.extend.core
 import jax.numpy as jnp
+from jax.extend import source_info_util
 
 from kernels.runtime.errors import KernelError
 from kernels.runtime.portable import control, fused, movement
@@ -85,11 +86,12 @@ def evaluate(program: Program, values: dict[int, Any], plan: Plan) -> list[Any]:
         return jax.make_jaxpr(computed)(*(control.carried(aval) for aval in closed.in_avals))
 
     for step in plan(program):
-        if isinstance(step, Fusion):
-            values.update(_fused(step, program, values))
-        else:
-            made = _one(step, program, [_value(one, values) for one in step.inputs], body)
-            values.update(zip(step.outputs, made, strict=True))
+        with _asked_by(step.operations[0] if isinstance(step, Fusion) else step):
+            if isinstance(step, Fusion):
+                values.update(_fused(step, program, values))
+            else:
+                made = _one(step, program, [_value(one, values) for one in step.inputs], body)
+                values.update(zip(step.outputs, made, strict=True))
     return [_value(one, values) for one in program.results]
 
 
@@ -120,6 +122,17 @@ def _operand(view: View, values: dict[int, Any]) -> fused.Operand:
 
 def _value(operand: Operand, values: dict[int, Any]) -> Any:
     return jnp.asarray(operand.value) if isinstance(operand, Known) else values[operand]
+
+
+def _asked_by(operation: Operation) -> contextlib.AbstractContextManager[Any]:
+    """What is bound within it bears the kernel's line that asked for the operation, for traces and disputes."""
+    origin = next((one for one in operation.origins if one.traceback is not None), None)
+    if origin is None:
+        return contextlib.nullcontext()
+    found: contextlib.AbstractContextManager[Any] = source_info_util.user_context(
+        origin.traceback, name_stack=origin.name_stack
+    )
+    return found
 
 
 @contextlib.contextmanager

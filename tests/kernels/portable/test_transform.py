@@ -1,5 +1,7 @@
 """The transform: what it goes through, what it refuses and where, and that it computes what JAX does."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from kernels.runtime.errors import HostError, KernelError
 from kernels.runtime.portable import library
 from kernels.runtime.portable.grouping import alone
 from kernels.runtime.portable.transform import portable
+from kernels.runtime.trace_program import source_of
 
 X = np.linspace(-2, 2, 24, dtype=np.float32).reshape(4, 6)
 
@@ -117,6 +120,17 @@ def test_constants_are_neither_folded_nor_part_of_a_fused_program():
     text = jax.jit(portable(function)).lower(X).compile().as_text()
     assert text.count("custom_call_target") == 1  # exp is still to be computed, with the sum
     np.testing.assert_allclose(jax.jit(portable(function))(X), X + np.exp(X), rtol=1e-6)
+
+
+def test_operations_bear_the_lines_that_asked_for_them():
+    def function(x):
+        grown = x @ x.T
+        return jax.nn.softmax(grown)
+
+    equations = jax.make_jaxpr(portable(function))(X).eqns
+    sources = [source_of(one, Path(__file__).parent) for one in equations if one.primitive.name == "ffi_call"]
+    first = function.__code__.co_firstlineno
+    assert [(one.at.file, one.at.line) for one in sources] == [(Path(__file__).name, first + 1 + n) for n in range(2)]
 
 
 def test_without_jit_it_runs_operation_by_operation():
