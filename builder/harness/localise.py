@@ -52,7 +52,6 @@ def localise(
         step: advances with each question that is put to both hosts.
 
     Raises:
-        TimedOut: nothing was known by then.
         KbuildError: a host gave no result, and there is nothing to go on with.
         IntegrityError: what it gave is not what it was asked for.
     """
@@ -237,7 +236,10 @@ def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, St
 
 
 def _by_segments(pair: Pair, base: Localisation, frame: str, most: int | None) -> Localisation:
-    found = search(frame, pair, most)
+    try:
+        found = search(frame, pair, most)
+    except TimedOut:
+        return replace(base, notes=(*base.notes, "time ran out before compiled segments showed where the hosts part"))
     if found is None:
         return replace(base, notes=(*base.notes, "compiled in segments, everything is equal on both hosts"))
     return _of_stretch(pair, base, found)
