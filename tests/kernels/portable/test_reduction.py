@@ -164,12 +164,13 @@ from kernels.runtime.portable import order, reduction, scatter, window
 native.search(Path(sys.argv[1]))
 random = np.random.default_rng(0)
 cases = [((1000003,), (0,)), ((300, 1000), (0,)), ((300, 1000), (1,)), ((40, 50, 60), (0, 2)), ((9000, 70), (0,))]
-operands = [random.standard_normal(shape, dtype=np.float32) for shape, _ in cases]
+numbers = lambda shape: random.integers(-(2**23), 2**23, shape).astype(np.float32) / 1000
+operands = [numbers(shape) for shape, _ in cases]
 windows = dict(window_dimensions=(2, 3, 2), window_strides=(1, 2, 1), padding=((0, 0),) * 3)
 dilation = dict(base_dilation=(1,) * 3, window_dilation=(1,) * 3)
 places = random.integers(0, 300, (5000, 1))
 rows = lax.ScatterDimensionNumbers((1,), (0,), (0,))
-updates = random.standard_normal((5000, 1000), dtype=np.float32)
+updates = numbers((5000, 1000))
 
 @jax.jit
 def everything(operands, places, updates):
@@ -189,6 +190,10 @@ print(digest.hexdigest())
 """
 
 
+DIGEST = "3a5cb22c41a36bce3f3431c396396591ed201584649ff2d60a470ca31bb37c2c"
+"""What the specification gives; also on arm64, under QEMU's cortex-a72."""
+
+
 def test_the_number_of_threads_cannot_be_seen(libraries, tmp_path):
     seen = set()
     for threads in (1, 7):
@@ -199,5 +204,5 @@ def test_the_number_of_threads_cannot_be_seen(libraries, tmp_path):
             text=True,
             check=True,
         )
-        seen.add(ran.stdout)
-    assert len(seen) == 1
+        seen.add(ran.stdout.strip())
+    assert seen == {DIGEST}
