@@ -101,6 +101,8 @@ def _ne(a: Array, b: Array, **_: Any) -> Array:
 
 def _convert(z: Array, *, new_dtype: Any, **_: Any) -> Array:
     real, imag = _parts(z) if jnp.iscomplexobj(z) else (z, jnp.zeros(z.shape))
+    if np.dtype(new_dtype).name not in PARTS:
+        return real.astype(new_dtype)
     part = np.dtype(PARTS[np.dtype(new_dtype).name])
     return lax.complex(real.astype(part), imag.astype(part))
 

@@ -1,6 +1,7 @@
 """Fourier transforms: every fast library gives the referee's bits, and the values are NumPy's."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from agreement import assert_one_value, bits, every, numbers
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from kernels.runtime.errors import KernelError
-from kernels.runtime.portable import fft
+from kernels.runtime.portable import fft, portable
 
 KINDS = {"FFT": np.fft.fftn, "IFFT": np.fft.ifftn, "RFFT": np.fft.rfftn, "IRFFT": np.fft.irfftn}
 EPS = {"float32": 2.0**-24, "float64": 2.0**-53}
@@ -122,3 +123,18 @@ def test_a_line_of_a_batch_is_as_alone():
 def test_what_is_not_defined_is_refused(x, kind, lengths, said):
     with pytest.raises(KernelError, match=said):
         transform(jax.numpy.asarray(x), kind, lengths)
+
+
+def test_what_jax_makes_of_them_under_the_transform():
+    x, y = numbers((9, 14), "float32", 1), numbers((9, 14), "float32", 2)
+
+    def transformed(x, y):
+        return (
+            jnp.fft.irfft(jnp.fft.rfft(x) * jnp.fft.rfft(y)),
+            jnp.fft.hfft(x),
+            jax.grad(lambda x: jnp.sum(jnp.abs(jnp.fft.fft(x)) ** 2))(x),
+            jax.grad(lambda x: jnp.sum(jnp.fft.irfft2(jnp.fft.rfft2(x)) ** 3))(x),
+        )
+
+    ours, theirs = jax.jit(portable(transformed))(x, y), jax.jit(transformed)(x, y)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), ours, theirs)

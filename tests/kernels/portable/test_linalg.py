@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels.runtime.errors import KernelError
-from kernels.runtime.portable import linalg
+from kernels.runtime.portable import linalg, portable
 
 FORMATS = ("float32", "float64")
 EPS = {"float32": 2.0**-24, "float64": 2.0**-53}
@@ -281,3 +281,29 @@ def test_the_number_of_threads_cannot_be_seen(libraries):
 def test_what_is_not_defined_is_refused(call, said):
     with pytest.raises(KernelError, match=said):
         call(jnp.ones((3, 3)))
+
+
+def test_what_jax_makes_of_them_under_the_transform():
+    a, b = matrices(((6, 6), (6, 3)), "float32")
+    (tall,) = matrices(((9, 5),), "float32")
+    positive = definite(a)
+
+    def factored(a, b, tall, positive):
+        solved = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(positive), b)
+        return (
+            [jnp.linalg.solve(a, b), jnp.linalg.inv(a), jnp.linalg.det(a), *jnp.linalg.slogdet(a), solved],
+            [
+                jnp.linalg.lstsq(tall, tall[:, :2])[0],
+                jnp.linalg.pinv(tall),
+                jnp.linalg.cond(a),
+                jnp.linalg.matrix_rank(a),
+            ],
+            [jnp.linalg.cholesky(positive), jnp.linalg.eigvalsh(positive), *map(jnp.abs, jnp.linalg.qr(tall))],
+            jax.grad(lambda x: jnp.sum(jnp.linalg.svd(x, compute_uv=False) ** 3))(tall),
+            jax.grad(lambda x: jnp.sum(jnp.linalg.eigvalsh(x) ** 3))(positive / 6),
+            jax.vmap(jnp.linalg.solve, (0, None))(jnp.stack([a, positive]), b),
+        )
+
+    ours = jax.jit(portable(factored))(a, b, tall, positive)
+    theirs = jax.jit(factored)(a, b, tall, positive)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=3e-4, atol=3e-5), ours, theirs)

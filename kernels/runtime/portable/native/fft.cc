@@ -17,6 +17,8 @@ enum Kind { kForward, kInverse, kReal, kRealInverse };
 template <typename T>
 inline constexpr int64_t kLines = 64 / sizeof(T);
 
+constexpr int64_t kPiece = 8192;  // elements that are worth waking a thread for: some 30 microseconds
+
 // A group of lines in memory: element k of line l is at k * element + l * line.
 struct Place {
   int64_t count, element, line;
@@ -119,6 +121,15 @@ struct Work {
 
  private:
   static void times(T* __restrict re, T* __restrict im, const Parts<T>& w, int64_t n, int64_t count) {
+    if (count == 1) {
+      const T *__restrict all_wr = w.re.data(), *__restrict all_wi = w.im.data();
+      for (int64_t i = 0; i < n; ++i) {
+        const T xr = re[i], xi = im[i];
+        re[i] = std::fma(xr, all_wr[i], -(xi * all_wi[i]));
+        im[i] = std::fma(xr, all_wi[i], xi * all_wr[i]);
+      }
+      return;
+    }
     for (int64_t k = 0; k < n; ++k) {
       const T wr = w.re[k], wi = w.im[k];
       for (int64_t i = k * count; i < (k + 1) * count; ++i) {
@@ -174,7 +185,7 @@ void complex_axis(ffi::ThreadPool& pool, const T* x, T* y, int64_t outer, int64_
   const int64_t most = across ? inner : outer, wanted = across || n < 64 ? kLines<T> : 1;
   const int64_t groups = (most + wanted - 1) / wanted, width = (most + groups - 1) / groups;
   const int64_t total = groups * (across ? outer : 1);
-  parallel(pool, total, std::max<int64_t>(1, 16384 / (n * width)), [&](int64_t begin, int64_t end) {
+  parallel(pool, total, std::max<int64_t>(1, kPiece / (shared->work() * width)), [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g) {
       const int64_t first = g % groups * width, count = std::min(width, most - first);
       if (count <= 0) continue;
@@ -283,7 +294,7 @@ void real_axis(ffi::ThreadPool& pool, int64_t outer, int64_t n, const Group& gro
   const auto shared = plan<T>(n % 2 == 0 ? n / 2 : n);
   const int64_t wanted = n < 128 ? kLines<T> : 1;
   const int64_t groups = (outer + wanted - 1) / wanted;
-  parallel(pool, groups, std::max<int64_t>(1, 32768 / (n * wanted)), [&](int64_t begin, int64_t end) {
+  parallel(pool, groups, std::max<int64_t>(1, kPiece / (shared->work() * wanted)), [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g)
       group(*shared, g * wanted, std::min(wanted, outer - g * wanted));
   });

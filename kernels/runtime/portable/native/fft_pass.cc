@@ -130,35 +130,93 @@ void wide(const Pass<T>& pass, int64_t p, int64_t run, const Lines<T>& lines) {
   }
 }
 
-// The same for radix 4 without the way over br and bi: it is most of the work of most lengths.
-template <bool kTurned, typename T>
-void wide4(const Pass<T>& pass, int64_t p, int64_t run, const Lines<T>& lines) {
-  const int64_t s = run * pass.m, m = pass.m;
+// D_r of one element, r known to the compiler.
+template <int kRadix, typename T>
+inline void butterfly(const T* ar, const T* ai, const T* cos, const T* sin, T* br, T* bi) {
+  if constexpr (kRadix == 2) {
+    br[0] = ar[0] + ar[1], bi[0] = ai[0] + ai[1];
+    br[1] = ar[0] - ar[1], bi[1] = ai[0] - ai[1];
+  } else if constexpr (kRadix == 4) {
+    const T t0r = ar[0] + ar[2], t0i = ai[0] + ai[2], t1r = ar[0] - ar[2], t1i = ai[0] - ai[2];
+    const T t2r = ar[1] + ar[3], t2i = ai[1] + ai[3], t3r = ar[1] - ar[3], t3i = ai[1] - ai[3];
+    br[0] = t0r + t2r, bi[0] = t0i + t2i;
+    br[1] = t1r + t3i, bi[1] = t1i - t3r;
+    br[2] = t0r - t2r, bi[2] = t0i - t2i;
+    br[3] = t1r - t3i, bi[3] = t1i + t3r;
+  } else {
+    constexpr int kHalf = (kRadix - 1) / 2;
+    br[0] = ar[0], bi[0] = ai[0];
+#pragma GCC unroll 8
+    for (int j = 1; j <= kHalf; ++j) {
+      br[0] = br[0] + (ar[j] + ar[kRadix - j]);
+      bi[0] = bi[0] + (ai[j] + ai[kRadix - j]);
+    }
+#pragma GCC unroll 8
+    for (int k = 1; k <= kHalf; ++k) {
+      T er = ar[0], ei = ai[0], fr = 0, fi = 0;
+#pragma GCC unroll 8
+      for (int j = 1; j <= kHalf; ++j) {
+        const T c = cos[(k - 1) * kHalf + j - 1], s = sin[(k - 1) * kHalf + j - 1];
+        er = std::fma(ar[j] + ar[kRadix - j], c, er);
+        ei = std::fma(ai[j] + ai[kRadix - j], c, ei);
+        fr = std::fma(ar[j] - ar[kRadix - j], s, fr);
+        fi = std::fma(ai[j] - ai[kRadix - j], s, fi);
+      }
+      br[k] = er + fi, bi[k] = ei - fr;
+      br[kRadix - k] = er - fi, bi[kRadix - k] = ei + fr;
+    }
+  }
+}
+
+// The same as wide() without the way over br and bi, for the radices that most lengths are made of.
+template <int kRadix, bool kTurned, typename T>
+void direct(const Pass<T>& pass, int64_t p, int64_t run, const Lines<T>& lines) {
+  constexpr int kHalf = (kRadix - 1) / 2, kRoots = kRadix % 2 == 1 ? kHalf * kHalf : 1;
+  const int64_t s = run * pass.m;
   const T* __restrict xr = lines.re + run * p;
   const T* __restrict xi = lines.im + run * p;
-  T* __restrict yr = lines.spare_re + run * 4 * p;
-  T* __restrict yi = lines.spare_im + run * 4 * p;
-  T w1r = 1, w1i = 0, w2r = 1, w2i = 0, w3r = 1, w3i = 0;
-  if (kTurned) {
-    w1r = pass.turns.re[p], w1i = pass.turns.im[p];
-    w2r = pass.turns.re[m + p], w2i = pass.turns.im[m + p];
-    w3r = pass.turns.re[2 * m + p], w3i = pass.turns.im[2 * m + p];
+  T* __restrict yr = lines.spare_re + run * kRadix * p;
+  T* __restrict yi = lines.spare_im + run * kRadix * p;
+  T wr[kRadix] = {1}, wi[kRadix] = {}, cos[kRoots], sin[kRoots];
+  for (int k = 1; k < kRadix && kTurned; ++k) {
+    wr[k] = pass.turns.re[(k - 1) * pass.m + p];
+    wi[k] = pass.turns.im[(k - 1) * pass.m + p];
+  }
+  for (int k = 0; k < kRoots && kRadix % 2 == 1; ++k) {
+    cos[k] = pass.roots.re[k];
+    sin[k] = pass.roots.im[k];
   }
 #pragma GCC ivdep
   for (int64_t q = 0; q < run; ++q) {
-    const T t0r = xr[q] + xr[q + 2 * s], t0i = xi[q] + xi[q + 2 * s];
-    const T t1r = xr[q] - xr[q + 2 * s], t1i = xi[q] - xi[q + 2 * s];
-    const T t2r = xr[q + s] + xr[q + 3 * s], t2i = xi[q + s] + xi[q + 3 * s];
-    const T t3r = xr[q + s] - xr[q + 3 * s], t3i = xi[q + s] - xi[q + 3 * s];
-    const T b1r = t1r + t3i, b1i = t1i - t3r, b2r = t0r - t2r, b2i = t0i - t2i, b3r = t1r - t3i, b3i = t1i + t3r;
-    yr[q] = t0r + t2r;
-    yi[q] = t0i + t2i;
-    yr[q + run] = kTurned ? std::fma(b1r, w1r, -(b1i * w1i)) : b1r;
-    yi[q + run] = kTurned ? std::fma(b1r, w1i, b1i * w1r) : b1i;
-    yr[q + 2 * run] = kTurned ? std::fma(b2r, w2r, -(b2i * w2i)) : b2r;
-    yi[q + 2 * run] = kTurned ? std::fma(b2r, w2i, b2i * w2r) : b2i;
-    yr[q + 3 * run] = kTurned ? std::fma(b3r, w3r, -(b3i * w3i)) : b3r;
-    yi[q + 3 * run] = kTurned ? std::fma(b3r, w3i, b3i * w3r) : b3i;
+    T ar[kRadix], ai[kRadix], br[kRadix], bi[kRadix];
+#pragma GCC unroll 8
+    for (int j = 0; j < kRadix; ++j) {
+      ar[j] = xr[q + j * s];
+      ai[j] = xi[q + j * s];
+    }
+    butterfly<kRadix>(ar, ai, cos, sin, br, bi);
+    yr[q] = br[0];
+    yi[q] = bi[0];
+#pragma GCC unroll 8
+    for (int k = 1; k < kRadix; ++k) {
+      yr[q + k * run] = kTurned ? std::fma(br[k], wr[k], -(bi[k] * wi[k])) : br[k];
+      yi[q + k * run] = kTurned ? std::fma(br[k], wi[k], bi[k] * wr[k]) : bi[k];
+    }
+  }
+}
+
+template <typename T>
+void runs(const Pass<T>& pass, int64_t begin, int64_t end, int64_t run, const Lines<T>& lines) {
+  for (int64_t p = begin; p < end; ++p) {
+    const bool turned = p > 0;
+    switch (pass.radix) {
+      case 2: turned ? direct<2, true>(pass, p, run, lines) : direct<2, false>(pass, p, run, lines); break;
+      case 3: turned ? direct<3, true>(pass, p, run, lines) : direct<3, false>(pass, p, run, lines); break;
+      case 4: turned ? direct<4, true>(pass, p, run, lines) : direct<4, false>(pass, p, run, lines); break;
+      case 5: turned ? direct<5, true>(pass, p, run, lines) : direct<5, false>(pass, p, run, lines); break;
+      case 7: turned ? direct<7, true>(pass, p, run, lines) : direct<7, false>(pass, p, run, lines); break;
+      default: wide(pass, p, run, lines);
+    }
   }
 }
 
@@ -171,12 +229,16 @@ void lay(const T* __restrict b, int count, T* __restrict y) {
 
 // Writes b, of `count` neighbours from the start of a run on, to where it belongs.
 template <typename T>
-void lay_out(int64_t radix, int64_t run, const T* b, int count, T* y) {
+void lay_out(int radix, int run, const T* __restrict b, int count, T* __restrict y) {
   if (radix == 4 && run == 1) return lay<T, 4, 1>(b, count, y);
   if (radix == 4 && run == 4) return lay<T, 4, 4>(b, count, y);
-  for (int i = 0; i < count; i += static_cast<int>(run))
-    for (int64_t k = 0; k < radix; ++k)
-      std::memcpy(y + i * radix + k * run, b + k * kBlock<T> + i, run * sizeof(T));
+  if (radix == 2 && run == 4) return lay<T, 2, 4>(b, count, y);
+  if (radix == 5 && run == 4) return lay<T, 5, 4>(b, count, y);
+  if (radix == 5 && run == 8) return lay<T, 5, 8>(b, count, y);
+  if (radix == 3 && run == 4) return lay<T, 3, 4>(b, count, y);
+  for (int i = 0; i < count; i += run)
+    for (int k = 0; k < radix; ++k)
+      for (int q = 0; q < run; ++q) y[i * radix + k * run + q] = b[k * kBlock<T> + i + q];
 }
 
 // All p > 0 of one line whose runs are short: across their ends.
@@ -199,8 +261,8 @@ void narrow(const Pass<T>& pass, const Lines<T>& lines) {
         ci[i] = im;
       }
     }
-    lay_out(pass.radix, run, br, count, lines.spare_re + t * pass.radix);
-    lay_out(pass.radix, run, bi, count, lines.spare_im + t * pass.radix);
+    lay_out(static_cast<int>(pass.radix), static_cast<int>(run), br, count, lines.spare_re + t * pass.radix);
+    lay_out(static_cast<int>(pass.radix), static_cast<int>(run), bi, count, lines.spare_im + t * pass.radix);
   }
 }
 
@@ -210,19 +272,9 @@ template <typename T>
 void run_passes(const Plan<T>& plan, Lines<T>& lines) {
   for (const Pass<T>& pass : plan.passes) {
     const int64_t run = pass.s * lines.count;
-    if (pass.radix == 4)
-      wide4<false>(pass, 0, run, lines);
-    else
-      wide(pass, 0, run, lines);
-    if (lines.count == 1 && run < kNarrow) {
-      narrow(pass, lines);
-    } else {
-      for (int64_t p = 1; p < pass.m; ++p)
-        if (pass.radix == 4)
-          wide4<true>(pass, p, run, lines);
-        else
-          wide(pass, p, run, lines);
-    }
+    const bool narrow_runs = lines.count == 1 && run < kNarrow;
+    runs(pass, 0, narrow_runs ? 1 : pass.m, run, lines);
+    if (narrow_runs) narrow(pass, lines);
     std::swap(lines.re, lines.spare_re);
     std::swap(lines.im, lines.spare_im);
   }

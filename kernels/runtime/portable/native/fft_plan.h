@@ -35,6 +35,8 @@ struct Plan {
   // Bluestein: the transform of power-of-two length, the chirp, and the transformed conjugate chirp.
   std::shared_ptr<const Plan> longer;
   Parts<T> chirp, response;
+  // How many elements' worth of passes a line is.
+  int64_t work() const { return longer ? 3 * longer->n : n; }
 };
 
 // W(k, n) for k = 0 ... count - 1.

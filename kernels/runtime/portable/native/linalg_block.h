@@ -80,11 +80,30 @@ void pack_negated_rows(const View<const T>& a, int64_t rows, int64_t depth, T* t
   }
 }
 
+// The same for one column, which would leave most of a tile empty: the chains of some rows side by side.
+template <typename T>
+void subtract_column(int64_t m, int64_t depth, View<const T> a, View<const T> b, View<T> c) {
+  constexpr int64_t kRows = 8;
+  int64_t i = 0;
+  for (; i + kRows <= m; i += kRows) {
+    T t[kRows];
+    for (int64_t r = 0; r < kRows; ++r) t[r] = c(i + r, 0);
+    for (int64_t k = 0; k < depth; ++k) {
+      const T x = -b(k, 0);
+      for (int64_t r = 0; r < kRows; ++r) t[r] = std::fma(a(i + r, k), x, t[r]);
+    }
+    for (int64_t r = 0; r < kRows; ++r) c(i + r, 0) = t[r];
+  }
+  for (; i < m; ++i)
+    for (int64_t k = 0; k < depth; ++k) c(i, 0) = std::fma(-a(i, k), b(k, 0), c(i, 0));
+}
+
 // c (m x n, columns next to each other) -= a (m x depth) b (depth x n). With a pool, over its threads.
 template <typename T>
 void subtract_product(ffi::ThreadPool* pool, int64_t m, int64_t n, int64_t depth, View<const T> a, View<const T> b,
                       View<T> c) {
   if (m <= 0 || n <= 0 || depth <= 0) return;
+  if (n == 1) return subtract_column(m, depth, a, b, c);
   constexpr int kWide = kTileColumns<T>;
   const int64_t panels = (n + kWide - 1) / kWide, strips = (m + kTileRows - 1) / kTileRows;
   std::vector<T> columns(panels * kWide * depth);
@@ -131,31 +150,47 @@ void transpose(int64_t rows, int64_t columns, View<const T> from, View<T> to) {
         for (int64_t c = j; c < std::min(j + kSquare, columns); ++c) to(c, r) = from(r, c);
 }
 
+// Rows start ... end of solve_lower(), from what rows start ... i left of each row i; a strip of at most four registers.
+template <typename T>
+void solve_rows(int64_t start, int64_t end, int64_t j, int64_t width, View<const T> m, bool unit, View<T> x) {
+  using S = Simd<T>;
+  constexpr int64_t kStrip = 4 * S::kLanes;
+  for (int64_t i = start; i < end; ++i) {
+    T t[kStrip];
+    if (width == kStrip) {
+      typename S::V part[4];
+      for (int p = 0; p < 4; ++p) part[p] = S::load(&x(i, j) + p * S::kLanes);
+      for (int64_t k = start; k < i; ++k) {
+        const typename S::V factor = S::set(-m(i, k));
+        const T* row = &x(k, j);
+        for (int p = 0; p < 4; ++p) part[p] = S::fma(factor, S::load(row + p * S::kLanes), part[p]);
+      }
+      for (int p = 0; p < 4; ++p) S::store(t + p * S::kLanes, part[p]);
+    } else {
+      std::copy_n(&x(i, j), width, t);
+      for (int64_t k = start; k < i; ++k) {
+        const T factor = -m(i, k);
+        const T* __restrict row = &x(k, j);
+        for (int64_t l = 0; l < width; ++l) t[l] = std::fma(factor, row[l], t[l]);
+      }
+    }
+    if (!unit) {
+      const T pivot = m(i, i);
+      for (int64_t l = 0; l < width; ++l) t[l] = t[l] / pivot;
+    }
+    std::copy_n(t, width, &x(i, j));
+  }
+}
+
 // M x = b for the n x columns matrix of right sides in `x` (columns next to each other), by 5.2, M lower triangular.
 // An upper triangular M is one with both indices reversed, which negative steps say.
 template <typename T>
 void solve_lower(ffi::ThreadPool* pool, int64_t n, int64_t columns, View<const T> m, bool unit, View<T> x) {
-  constexpr int64_t kBlock = 32;
-  constexpr int64_t kStrip = 4 * Simd<T>::kLanes;
+  constexpr int64_t kBlock = 32, kStrip = 4 * Simd<T>::kLanes;
   for (int64_t start = 0; start < n; start += kBlock) {
     const int64_t end = std::min(n, start + kBlock);
-    for (int64_t j = 0; j < columns; j += kStrip) {
-      const int64_t width = std::min(kStrip, columns - j);
-      for (int64_t i = start; i < end; ++i) {
-        T t[kStrip];
-        std::copy_n(&x(i, j), width, t);
-        for (int64_t k = start; k < i; ++k) {
-          const T factor = -m(i, k);
-          const T* __restrict row = &x(k, j);
-          for (int64_t l = 0; l < width; ++l) t[l] = std::fma(factor, row[l], t[l]);
-        }
-        if (!unit) {
-          const T pivot = m(i, i);
-          for (int64_t l = 0; l < width; ++l) t[l] = t[l] / pivot;
-        }
-        std::copy_n(t, width, &x(i, j));
-      }
-    }
+    for (int64_t j = 0; j < columns; j += kStrip)
+      solve_rows(start, end, j, std::min(kStrip, columns - j), m, unit, x);
     const View<const T> solved{x.data + start * x.row, x.row, x.column};
     subtract_product<T>(pool, n - end, columns, end - start, m.from(end, start), solved, x.from(end, 0));
   }

@@ -30,11 +30,11 @@ bool factor_block(int64_t size, T* u) {
 
 template <typename T>
 bool factor(ffi::ThreadPool* pool, int64_t n, T* a) {
-  constexpr int64_t kBlock = 64;
+  const int64_t block_size = n < 384 ? 32 : 64;  // the block's own factorisation is the slow part of a small matrix
   const View<T> l{a, n, 1};
-  std::vector<T> block(kBlock * kBlock), panel;
-  for (int64_t start = 0; start < n; start += kBlock) {
-    const int64_t end = std::min(n, start + kBlock), size = end - start, rest = n - end;
+  std::vector<T> block(block_size * block_size), panel;
+  for (int64_t start = 0; start < n; start += block_size) {
+    const int64_t end = std::min(n, start + block_size), size = end - start, rest = n - end;
     const View<T> u{block.data(), size, 1};
     for (int64_t i = 0; i < size; ++i)
       for (int64_t j = i; j < size; ++j) u(i, j) = l(start + j, start + i);
@@ -51,8 +51,8 @@ bool factor(ffi::ThreadPool* pool, int64_t n, T* a) {
     transpose<T>(rest, size, {&l(end, start), n, 1}, below);
     solve_lower<T>(pool, size, rest, {block.data(), 1, size}, false, below);
     transpose<T>(size, rest, done, l.from(end, start));
-    for (int64_t j = 0; j < rest; j += 2 * kBlock) {  // block columns, each from its diagonal block down
-      const int64_t width = std::min(2 * kBlock, rest - j);
+    for (int64_t j = 0; j < rest; j += 2 * block_size) {  // block columns, each from its diagonal block down
+      const int64_t width = std::min(2 * block_size, rest - j);
       subtract_product<T>(pool, rest - j, width, size, done.from(0, j).transposed(), done.from(0, j),
                           l.from(end + j, end + j));
     }

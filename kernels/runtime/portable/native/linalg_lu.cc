@@ -33,13 +33,13 @@ void factor_panel(int64_t m, int64_t width, T* panel, int32_t* pivots) {
 
 template <typename T>
 void factor(ffi::ThreadPool* pool, int64_t m, int64_t n, T* a, int32_t* pivots) {
-  constexpr int64_t kBlock = 32;
+  const int64_t block_size = std::min(m, n) < 384 ? 16 : 32;  // the panel is the slow part of a small matrix
   const View<T> x{a, n, 1};
   const View<const T> seen{a, n, 1};
   const int64_t steps = std::min(m, n);
   std::vector<T> panel;
-  for (int64_t start = 0; start < steps; start += kBlock) {
-    const int64_t end = std::min(steps, start + kBlock), width = end - start, height = m - start;
+  for (int64_t start = 0; start < steps; start += block_size) {
+    const int64_t end = std::min(steps, start + block_size), width = end - start, height = m - start;
     panel.resize(height * width);
     for (int64_t i = 0; i < height; ++i) std::copy_n(&x(start + i, start), width, panel.data() + i * width);
     factor_panel(height, width, panel.data(), pivots + start);
