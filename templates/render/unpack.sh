@@ -21,22 +21,33 @@ while IFS=$tab read -r sha256 size kind name; do
   [ "${found%% *}" = "$sha256" ] || fail "inputs/$name has the SHA-256 ${found%% *}, not $sha256"
 done < inputs.txt
 
+# Decompressing takes the time, so it is done side by side, on every core.
 "$box" mkdir unpacked
 while IFS=$tab read -r sha256 size kind name; do
   case $sha256 in '#'*) continue ;; esac
   case $kind in
-    python | deb)
-      "$box" mkdir "unpacked/$name"
-      "$box" dpkg-deb -x "inputs/$name" "unpacked/$name" || fail "inputs/$name cannot be unpacked"
-      if [ "$kind" = python ] && [ -n "$root" ]; then
-        for path in "unpacked/$name"/*; do
-          case ${path##*/} in dev | proc | sys) continue ;; esac # an engine's own
-          "$box" cp -a "$path" "$root" || fail "$path cannot be copied to $root"
-        done
-      fi
-      ;;
-    zip) "$box" unzip -q "inputs/$name" -d "unpacked/$name" || fail "inputs/$name cannot be unpacked" ;;
+    python | deb | zip) "$box" printf '%s\0%s\0' "$kind" "$name" ;;
     file) ;;
     *) fail "inputs.txt has the unknown kind $kind" ;;
   esac
+done < inputs.txt > archives
+# shellcheck disable=SC2016
+"$box" xargs -0 -r -n 2 -P "$("$box" nproc)" "$box" sh -euc '
+  box=$1 kind=$2 name=$3
+  if [ "$kind" = zip ]; then
+    "$box" unzip -q "inputs/$name" -d "unpacked/$name"
+  else
+    "$box" mkdir "unpacked/$name" && "$box" dpkg-deb -x "inputs/$name" "unpacked/$name"
+  fi || { echo "unpack.sh: inputs/$name cannot be unpacked" >&2; exit 1; }
+' unpack.sh "$box" < archives || exit 1
+"$box" rm archives
+
+# Packages of the kind `python` are laid over each other in their order.
+[ -n "$root" ] || exit 0
+while IFS=$tab read -r sha256 size kind name; do
+  [ "$kind" = python ] || continue
+  for path in "unpacked/$name"/*; do
+    case ${path##*/} in dev | proc | sys) continue ;; esac # an engine's own
+    "$box" cp -a "$path" "$root" || fail "$path cannot be copied to $root"
+  done
 done < inputs.txt
