@@ -20,7 +20,8 @@ struct Blocks {
   static constexpr int64_t kRows = Shape<T>::kRows, kColumns = Shape<T>::kColumns;
   static constexpr int64_t kInner = 1024 / sizeof(T);  // a panel of the right operand stays in L1
   static constexpr int64_t kLeft = 20 * kRows;         // rows of packed left operand: half of a small L2
-  static constexpr int64_t kRight = 4096 / sizeof(T) / kColumns * kColumns;  // columns of packed right operand: L2, L3
+  static constexpr int64_t kRight =
+      2048 / sizeof(T) / kColumns * kColumns;  // columns of packed right operand: the rest of it
 };
 
 constexpr int64_t kWorthwhile = 1 << 18;  // chain steps; below about 4 µs another thread costs more than it gives
@@ -73,6 +74,12 @@ class Target {
     const int64_t* starts = result_.rows.at(block_.row + row);
     const int64_t at = block_.column + column;
     if (result_.columns.run(at) >= columns) {
+      // The tile below comes next; its lines are far apart, which no hardware foresees.
+      const int64_t below = block_.row + row + rows, end = std::min(below + Shape<T>::kRows, block_.row + block_.rows);
+      for (int64_t i = below; i < end; ++i) {
+        const T* line = data + result_.rows[i] + result_.columns[at];
+        for (int v = 0; v < vectors; ++v) __builtin_prefetch(line + v * Simd<T>::kLanes, 1);
+      }
       run(inner, left, right, kStride, Tile<T>{data + result_.columns[at], starts, columns, first, last});
     } else {
       staged(run, inner, left, right, data, Tile<T>{data, starts, columns, first, last}, rows, result_.columns.at(at));

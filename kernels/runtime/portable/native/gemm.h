@@ -13,7 +13,7 @@ enum class Format { kFloat, kDouble, kBfloat, kHalf };
 // Places of elements along one group of dimensions, in order, relative to each other.
 class Table {
  public:
-  Table() : places_{0}, runs_{1} {}
+  Table() : places_{0} {}
 
   // Refines every place by one more, faster dimension.
   void append(int64_t size, int64_t stride);
@@ -24,12 +24,17 @@ class Table {
   int64_t operator[](int64_t i) const { return places_[i]; }
   const int64_t* at(int64_t i) const { return places_.data() + i; }
   // How many elements from i on follow one another in memory.
-  int64_t run(int64_t i) const { return runs_[i]; }
-  bool unit() const { return size() == 0 || runs_[0] == size(); }
+  int64_t run(int64_t i) const {
+    if (even_) return stride_ == 1 ? size() - i : 1;
+    return runs_[i];
+  }
+  bool unit() const { return size() == 0 || run(0) == size(); }
 
  private:
   std::vector<int64_t> places_;
-  std::vector<int64_t> runs_;
+  std::vector<int64_t> runs_;  // empty if even_
+  bool even_ = true;           // all places are stride_ apart
+  int64_t stride_ = 1;
 };
 
 struct Operand {

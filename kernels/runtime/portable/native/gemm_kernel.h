@@ -31,6 +31,16 @@ struct Tile {
   bool last;        // none comes after: NaN becomes the one NaN
 };
 
+// work(row, vector) for all of a tile, unrolled.
+template <int R, int kVectors, typename Work>
+inline void for_each(const Work& work) {
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) work(i, v);
+  }
+}
+
 // left: [inner][Shape::kRows], right: [inner][stride], with all lanes of all vectors readable.
 template <typename T, int R, int kVectors>
 void multiply(int64_t inner, const T* left, const T* right, int64_t stride, const Tile<T>& tile) {
@@ -38,21 +48,19 @@ void multiply(int64_t inner, const T* left, const T* right, int64_t stride, cons
   using V = typename S::V;
   constexpr int kLanes = S::kLanes;
   V sums[R][kVectors];
-  const bool whole = tile.columns == kVectors * kLanes;
-  const int64_t rest = tile.columns - (kVectors - 1) * kLanes;  // lanes of the last vector
+  T* rows[R];
 #pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) {
-    T* row = tile.data + tile.rows[i];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      if (tile.first) {
-        sums[i][v] = S::zero();
-      } else if (whole || v < kVectors - 1 || rest == kLanes) {
-        sums[i][v] = S::load(row + v * kLanes);
-      } else {
-        sums[i][v] = S::load_part(row + v * kLanes, rest);
-      }
-    }
+  for (int i = 0; i < R; ++i) rows[i] = tile.data + tile.rows[i];
+  const int64_t rest = tile.columns - (kVectors - 1) * kLanes;  // lanes of the last vector
+  if (tile.first) {
+    for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::zero(); });
+  } else if (rest == kLanes) {
+    for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::load(rows[i] + v * kLanes); });
+  } else {
+    for_each<R, kVectors>([&](int i, int v) {
+      const T* at = rows[i] + v * kLanes;
+      sums[i][v] = v < kVectors - 1 ? S::load(at) : S::load_part(at, rest);
+    });
   }
 #pragma GCC unroll 4
   for (int64_t k = 0; k < inner; ++k) {
@@ -68,18 +76,14 @@ void multiply(int64_t inner, const T* left, const T* right, int64_t stride, cons
     left += Shape<T>::kRows;
     right += stride;
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) {
-    T* row = tile.data + tile.rows[i];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const V sum = tile.last ? S::canonical(sums[i][v]) : sums[i][v];
-      if (whole || v < kVectors - 1 || rest == kLanes) {
-        S::store(row + v * kLanes, sum);
-      } else {
-        S::store_part(row + v * kLanes, rest, sum);
-      }
-    }
+  if (tile.last) for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::canonical(sums[i][v]); });
+  if (rest == kLanes) {
+    for_each<R, kVectors>([&](int i, int v) { S::store(rows[i] + v * kLanes, sums[i][v]); });
+  } else {
+    for_each<R, kVectors>([&](int i, int v) {
+      T* at = rows[i] + v * kLanes;
+      v < kVectors - 1 ? S::store(at, sums[i][v]) : S::store_part(at, rest, sums[i][v]);
+    });
   }
 }
 

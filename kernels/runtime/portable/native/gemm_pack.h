@@ -20,22 +20,66 @@ struct Part {
   int64_t origin, begin, width, inner_begin, inner_end;
 };
 
-// out[(k - inner_begin) * kWidth + lane] = rows[lane][k]. Writes up to kLanes elements past the last row of `out`.
+// out[k * kWidth + lane] = rows[lane][k], for at least kSteps k. Writes up to kLanes elements past the last row of
+// `out`.
 template <typename T, int kWidth>
 void transpose_rows(const T* const* rows, int64_t count, T* out) {
   using S = Simd<T>;
   constexpr int kGroups = (kWidth + S::kLanes - 1) / S::kLanes;
-  int64_t k = 0;
-  for (; k + S::kSteps <= count; k += S::kSteps) {
+  const auto step = [rows, out](int64_t k) {
     // From the last group down: it spills into the next row's first lanes, which are written after it.
     for (int g = kGroups - 1; g >= 0; --g) {
       typename S::V lanes[S::kSteps];
       S::transpose(rows + g * S::kLanes, k, lanes);
       for (int s = 0; s < S::kSteps; ++s) S::store(out + (k + s) * kWidth + g * S::kLanes, lanes[s]);
     }
+  };
+  int64_t k = 0;
+  for (; k + S::kSteps <= count; k += S::kSteps) step(k);
+  if (k < count) step(count - S::kSteps);  // the last ones once more, rather than one by one
+}
+
+// The runs of a panel's lanes.
+template <int kWidth>
+struct Runs {
+  int64_t starts[kWidth], lengths[kWidth];
+  int64_t count = 0;
+
+  Runs(const Table& free, int64_t begin, int64_t width) {
+    for (int64_t at = begin; at < begin + width; ++count) {
+      starts[count] = free[at];
+      lengths[count] = std::min(free.run(at), begin + width - at);
+      at += lengths[count];
+    }
   }
-  for (; k < count; ++k) {
-    for (int lane = 0; lane < kWidth; ++lane) out[k * kWidth + lane] = rows[lane][k];
+};
+
+// Lanes that follow one another, in one run or more: a row is copied run by run. Whole registers are stored, so that a
+// run spills into what is written after it.
+template <typename T, typename S, int kWidth>
+void pack_runs(const S* data, const Table& inner, const Part& part, const Runs<kWidth>& runs, T* out) {
+  using Vector = Simd<T>;
+  if (runs.count == 1 && part.width == kWidth) {
+    data += runs.starts[0];
+    for (int64_t k = part.inner_begin; k < part.inner_end; ++k, out += kWidth) widen(data + inner[k], kWidth, out);
+    return;
+  }
+  for (int64_t k = part.inner_begin; k < part.inner_end; ++k, out += kWidth) {
+    T* to = out;
+    for (int64_t i = 0; i < runs.count; ++i) {
+      const S* from = data + runs.starts[i] + inner[k];
+      if constexpr (std::is_same_v<T, S>) {
+        int64_t at = 0;
+        for (; at + Vector::kLanes <= runs.lengths[i]; at += Vector::kLanes) {
+          Vector::store(to + at, Vector::load(from + at));
+        }
+        if (at < runs.lengths[i]) Vector::store(to + at, Vector::load_part(from + at, runs.lengths[i] - at));
+      } else {
+        widen(from, runs.lengths[i], to);
+      }
+      to += runs.lengths[i];
+    }
+    std::fill(out + part.width, out + kWidth, T{0});
   }
 }
 
@@ -44,16 +88,11 @@ void pack_from(const S* data, const Operand& operand, const Part& part, T* out) 
   constexpr int kPadded = (kWidth + Simd<T>::kLanes - 1) / Simd<T>::kLanes * Simd<T>::kLanes;
   data += part.origin;
   const Table& inner = operand.inner;
-  if (operand.free.run(part.begin) >= part.width) {
-    data += operand.free[part.begin];
-    if (part.width == kWidth) {
-      for (int64_t k = part.inner_begin; k < part.inner_end; ++k, out += kWidth) widen(data + inner[k], kWidth, out);
-    } else {
-      for (int64_t k = part.inner_begin; k < part.inner_end; ++k, out += kWidth) {
-        widen(data + inner[k], part.width, out);
-        std::fill(out + part.width, out + kWidth, T{0});
-      }
-    }
+  const Runs<kWidth> runs(operand.free, part.begin, part.width);
+  // Where both ways follow in memory, the longer one is copied.
+  const bool deep = inner.size() > 0 && inner.run(part.inner_begin) >= Simd<T>::kSteps;
+  if (runs.count == 1 ? part.width >= Simd<T>::kSteps || !deep : runs.count * 8 <= kWidth && !deep) {
+    pack_runs<T, S, kWidth>(data, inner, part, runs, out);
     return;
   }
   const S* lanes[kPadded];

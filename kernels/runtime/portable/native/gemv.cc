@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "native/gemm_kernel.h"
 #include "native/gemm_pack.h"
 #include "native/gemm_scratch.h"
 #include "native/simd.h"
@@ -13,7 +14,7 @@
 namespace portable {
 namespace {
 
-constexpr int64_t kFew = 4;               // rows; with more, packing pays
+constexpr int64_t kFew = 8;               // rows; with more, packing pays
 constexpr int64_t kWorthwhile = 1 << 16;  // chain steps, of memory's speed rather than the cache's
 
 template <typename T>
@@ -85,34 +86,35 @@ void stream(const Contraction& problem, int64_t batch, const T* left, int64_t co
   }
 }
 
-// Inner elements that follow one another: registers of columns are made by transposing, `count` ≤ 2 registers.
+// How many registers of columns dots() has at once: enough to hide the latency of a chain, no more streams than that
+// (two of 512 bits were 10 to 30 % slower than one on a matrix of 256 to 4096).
+template <typename T, int R>
+constexpr int kRegisters = R > 4 || sizeof(typename Simd<T>::V) == 64 ? 1 : 2;
+
+// Inner elements that follow one another: registers of columns are made by transposing, `count` columns fill them.
 template <typename T, int R>
 void dots(const Contraction& problem, int64_t batch, const T* left, int64_t column, int64_t count) {
   using S = Simd<T>;
-  constexpr int kLanes = S::kLanes;
-  const T* right = static_cast<const T*>(problem.rhs.data) + problem.rhs.batch[batch];
+  constexpr int kWidth = kRegisters<T, R> * S::kLanes;
+  const T* right = static_cast<const T*>(problem.rhs.data) + problem.rhs.batch[batch] + problem.rhs.inner[0];
   const int64_t steps = problem.rhs.inner.size();
-  const T* lanes[2 * kLanes];
-  for (int64_t i = 0; i < 2 * kLanes; ++i) {
-    lanes[i] = right + problem.rhs.free[column + (i < count ? i : 0)] + problem.rhs.inner[0];
-  }
-  typename S::V sums[R][2];
-  for (auto& row : sums) row[0] = row[1] = S::zero();
+  const T* lanes[kWidth];
+  for (int64_t i = 0; i < kWidth; ++i) lanes[i] = right + problem.rhs.free[column + (i < count ? i : 0)];
+  typename S::V sums[R][kRegisters<T, R>];
+  for_each<R, kRegisters<T, R>>([&](int r, int v) { sums[r][v] = S::zero(); });
   int64_t k = 0;
   for (; k + S::kSteps <= steps; k += S::kSteps) {
-    for (int half = 0; half < 2; ++half) {
+    for (int v = 0; v < kRegisters<T, R>; ++v) {
       typename S::V elements[S::kSteps];
-      S::transpose(lanes + half * kLanes, k, elements);
+      S::transpose(lanes + v * S::kLanes, k, elements);
       for (int s = 0; s < S::kSteps; ++s) {
-        for (int r = 0; r < R; ++r)
-          sums[r][half] = S::fma(S::set(left[(k + s) * kFew + r]), elements[s], sums[r][half]);
+        for (int r = 0; r < R; ++r) sums[r][v] = S::fma(S::set(left[(k + s) * kFew + r]), elements[s], sums[r][v]);
       }
     }
   }
   for (int r = 0; r < R; ++r) {
-    T row[2 * kLanes];
-    S::store(row, sums[r][0]);
-    S::store(row + kLanes, sums[r][1]);
+    T row[kWidth];
+    for (int v = 0; v < kRegisters<T, R>; ++v) S::store(row + v * S::kLanes, sums[r][v]);
     T* result = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[r];
     for (int64_t i = 0; i < count; ++i) {
       T sum = row[i];
@@ -227,9 +229,10 @@ void stream_all(ffi::ThreadPool& pool, const Contraction& problem) {
 
 template <typename T, int R>
 void dots_all(ffi::ThreadPool& pool, const Contraction& problem) {
-  over_columns<T>(pool, problem, 2 * Simd<T>::kLanes, [&](int64_t batch, const T* left, int64_t column, int64_t count) {
-    dots<T, R>(problem, batch, left, column, count);
-  });
+  over_columns<T>(pool, problem, kRegisters<T, R> * Simd<T>::kLanes,
+                  [&](int64_t batch, const T* left, int64_t column, int64_t count) {
+                    dots<T, R>(problem, batch, left, column, count);
+                  });
 }
 
 template <typename T>
@@ -252,6 +255,17 @@ void paired_all(ffi::ThreadPool& pool, const Contraction& problem) {
     }
   });
 }
+
+using Form = void (*)(ffi::ThreadPool&, const Contraction&);
+
+// By number of rows: stream_all or dots_all.
+template <typename T, bool kStream>
+constexpr Form kForms[kFew] = {
+    kStream ? stream_all<T, 1> : dots_all<T, 1>, kStream ? stream_all<T, 2> : dots_all<T, 2>,
+    kStream ? stream_all<T, 3> : dots_all<T, 3>, kStream ? stream_all<T, 4> : dots_all<T, 4>,
+    kStream ? stream_all<T, 5> : dots_all<T, 5>, kStream ? stream_all<T, 6> : dots_all<T, 6>,
+    kStream ? stream_all<T, 7> : dots_all<T, 7>, kStream ? stream_all<T, 8> : dots_all<T, 8>,
+};
 
 // Whether the runs of columns fill registers, on average.
 template <typename T>
@@ -279,13 +293,9 @@ bool contract_few(ffi::ThreadPool& pool, const Contraction& problem) {
   } else if (own && rows == 1 && columns == 1 && lhs.inner.unit() && rhs.inner.unit()) {
     paired_all<T>(pool, problem);
   } else if (streams<T>(problem)) {
-    constexpr void (*forms[])(ffi::ThreadPool&, const Contraction&) = {stream_all<T, 1>, stream_all<T, 2>,
-                                                                       stream_all<T, 3>, stream_all<T, 4>};
-    forms[rows - 1](pool, problem);
+    kForms<T, true>[rows - 1](pool, problem);
   } else if (rhs.inner.unit() && columns > 1) {
-    constexpr void (*forms[])(ffi::ThreadPool&, const Contraction&) = {dots_all<T, 1>, dots_all<T, 2>, dots_all<T, 3>,
-                                                                       dots_all<T, 4>};
-    forms[rows - 1](pool, problem);
+    kForms<T, false>[rows - 1](pool, problem);
   } else {
     return false;
   }
