@@ -199,7 +199,7 @@ def test_the_number_of_threads_cannot_be_seen(libraries, tmp_path):
     for threads in (1, 7):
         ran = subprocess.run(
             [sys.executable, "-c", _THREADS, str(libraries)],
-            env={**os.environ, "NPROC": str(threads), "PYTHONPATH": str(Path.cwd())},
+            env={**os.environ, "NPROC": str(threads), "PYTHONPATH": str(Path(__file__).parents[3])},
             capture_output=True,
             text=True,
             check=True,
