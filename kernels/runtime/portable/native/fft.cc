@@ -196,42 +196,55 @@ void complex_axis(ffi::ThreadPool& pool, const T* x, T* y, int64_t outer, int64_
   });
 }
 
-// The even real transforms' step between the half-length transform and the result, for one line's element k.
+// The even real transforms' step from the half-length transform to the result; element k takes those at k and h - k.
 template <typename T>
 void untangle(const T* __restrict zr, const T* __restrict zi, const Parts<T>& w, int64_t h, int64_t count,
               T* __restrict re, T* __restrict im) {
-  const auto one = [&](int64_t at, int64_t near, int64_t far, T wr, T wi) {
-    const T er = zr[near] + zr[far], ei = zi[near] - zi[far], fr = zi[near] + zi[far], fi = zr[far] - zr[near];
-    re[at] = T(0.5) * (er + std::fma(fr, wr, -(fi * wi)));
-    im[at] = T(0.5) * (ei + std::fma(fr, wi, fi * wr));
-  };
-  for (int64_t l = 0; l < count; ++l) {
-    one(l, l, l, w.re[0], w.im[0]);
-    one(h * count + l, l, l, w.re[h], w.im[h]);
+  const T *__restrict all_wr = w.re.data(), *__restrict all_wi = w.im.data();
+  for (int64_t l = 0; l < count; ++l) {  // k = 0 and k = h take the same two, and have no imaginary part
+    const T er = zr[l] + zr[l], fr = zi[l] + zi[l], fi = zr[l] - zr[l];
+    re[l] = T(0.5) * (er + std::fma(fr, all_wr[0], -(fi * all_wi[0])));
+    re[h * count + l] = T(0.5) * (er + std::fma(fr, all_wr[h], -(fi * all_wi[h])));
     im[l] = im[h * count + l] = 0;
   }
   if (count == 1) {
-    for (int64_t k = 1; k < h; ++k) one(k, k, h - k, w.re[k], w.im[k]);
+    for (int64_t k = 1; k < h; ++k) {
+      const T er = zr[k] + zr[h - k], ei = zi[k] - zi[h - k], fr = zi[k] + zi[h - k], fi = zr[h - k] - zr[k];
+      re[k] = T(0.5) * (er + std::fma(fr, all_wr[k], -(fi * all_wi[k])));
+      im[k] = T(0.5) * (ei + std::fma(fr, all_wi[k], fi * all_wr[k]));
+    }
     return;
   }
-  for (int64_t k = 1; k < h; ++k)
-    for (int64_t l = 0; l < count; ++l) one(k * count + l, k * count + l, (h - k) * count + l, w.re[k], w.im[k]);
+  for (int64_t k = 1; k < h; ++k) {
+    const T wr = all_wr[k], wi = all_wi[k];
+    for (int64_t l = k * count, far = (h - k) * count; l < (k + 1) * count; ++l, ++far) {
+      const T er = zr[l] + zr[far], ei = zi[l] - zi[far], fr = zi[l] + zi[far], fi = zr[far] - zr[l];
+      re[l] = T(0.5) * (er + std::fma(fr, wr, -(fi * wi)));
+      im[l] = T(0.5) * (ei + std::fma(fr, wi, fi * wr));
+    }
+  }
 }
 
 template <typename T>
 void tangle(const T* __restrict xr, const T* __restrict xi, const Parts<T>& w, int64_t h, int64_t count,
             T* __restrict zr, T* __restrict zi) {
-  const auto one = [&](int64_t at, int64_t far, T wr, T wi) {
-    const T er = xr[at] + xr[far], ei = xi[at] - xi[far], dr = xr[at] - xr[far], di = xi[at] + xi[far];
-    zr[at] = er - std::fma(di, wr, -(dr * wi));
-    zi[at] = ei + std::fma(dr, wr, di * wi);
-  };
+  const T *__restrict all_wr = w.re.data(), *__restrict all_wi = w.im.data();
   if (count == 1) {
-    for (int64_t k = 0; k < h; ++k) one(k, h - k, w.re[k], w.im[k]);
+    for (int64_t k = 0; k < h; ++k) {
+      const T er = xr[k] + xr[h - k], ei = xi[k] - xi[h - k], dr = xr[k] - xr[h - k], di = xi[k] + xi[h - k];
+      zr[k] = er - std::fma(di, all_wr[k], -(dr * all_wi[k]));
+      zi[k] = ei + std::fma(dr, all_wr[k], di * all_wi[k]);
+    }
     return;
   }
-  for (int64_t k = 0; k < h; ++k)
-    for (int64_t l = 0; l < count; ++l) one(k * count + l, (h - k) * count + l, w.re[k], w.im[k]);
+  for (int64_t k = 0; k < h; ++k) {
+    const T wr = all_wr[k], wi = all_wi[k];
+    for (int64_t l = k * count, far = (h - k) * count; l < (k + 1) * count; ++l, ++far) {
+      const T er = xr[l] + xr[far], ei = xi[l] - xi[far], dr = xr[l] - xr[far], di = xi[l] + xi[far];
+      zr[l] = er - std::fma(di, wr, -(dr * wi));
+      zi[l] = ei + std::fma(dr, wr, di * wi);
+    }
+  }
 }
 
 template <typename T>

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "native/simd.h"
+
 namespace portable::fourier {
 namespace {
 
@@ -130,37 +132,50 @@ void wide(const Pass<T>& pass, int64_t p, int64_t run, const Lines<T>& lines) {
   }
 }
 
-// D_r of one element, r known to the compiler.
-template <int kRadix, typename T>
-inline void butterfly(const T* ar, const T* ai, const T* cos, const T* sin, T* br, T* bi) {
+// One element, with what Simd<T> has for a register of them.
+template <typename T>
+struct One {
+  using V = T;
+  static constexpr int kLanes = 1;
+  static V set(T x) { return x; }
+  static V load(const T* p) { return *p; }
+  static void store(T* p, V v) { *p = v; }
+  static V fma(V a, V b, V c) { return std::fma(a, b, c); }
+};
+
+// D_r, r known to the compiler, of elements or registers.
+template <int kRadix, typename U, typename V>
+inline void butterfly(const V* ar, const V* ai, const V* cos, const V* sin, V* br, V* bi) {
   if constexpr (kRadix == 2) {
     br[0] = ar[0] + ar[1], bi[0] = ai[0] + ai[1];
     br[1] = ar[0] - ar[1], bi[1] = ai[0] - ai[1];
   } else if constexpr (kRadix == 4) {
-    const T t0r = ar[0] + ar[2], t0i = ai[0] + ai[2], t1r = ar[0] - ar[2], t1i = ai[0] - ai[2];
-    const T t2r = ar[1] + ar[3], t2i = ai[1] + ai[3], t3r = ar[1] - ar[3], t3i = ai[1] - ai[3];
+    const V t0r = ar[0] + ar[2], t0i = ai[0] + ai[2], t1r = ar[0] - ar[2], t1i = ai[0] - ai[2];
+    const V t2r = ar[1] + ar[3], t2i = ai[1] + ai[3], t3r = ar[1] - ar[3], t3i = ai[1] - ai[3];
     br[0] = t0r + t2r, bi[0] = t0i + t2i;
     br[1] = t1r + t3i, bi[1] = t1i - t3r;
     br[2] = t0r - t2r, bi[2] = t0i - t2i;
     br[3] = t1r - t3i, bi[3] = t1i + t3r;
   } else {
     constexpr int kHalf = (kRadix - 1) / 2;
+    V ur[kHalf], ui[kHalf], vr[kHalf], vi[kHalf];
     br[0] = ar[0], bi[0] = ai[0];
 #pragma GCC unroll 8
     for (int j = 1; j <= kHalf; ++j) {
-      br[0] = br[0] + (ar[j] + ar[kRadix - j]);
-      bi[0] = bi[0] + (ai[j] + ai[kRadix - j]);
+      ur[j - 1] = ar[j] + ar[kRadix - j], ui[j - 1] = ai[j] + ai[kRadix - j];
+      vr[j - 1] = ar[j] - ar[kRadix - j], vi[j - 1] = ai[j] - ai[kRadix - j];
+      br[0] = br[0] + ur[j - 1], bi[0] = bi[0] + ui[j - 1];
     }
 #pragma GCC unroll 8
     for (int k = 1; k <= kHalf; ++k) {
-      T er = ar[0], ei = ai[0], fr = 0, fi = 0;
+      V er = ar[0], ei = ai[0], fr = U::set(0), fi = U::set(0);
 #pragma GCC unroll 8
-      for (int j = 1; j <= kHalf; ++j) {
-        const T c = cos[(k - 1) * kHalf + j - 1], s = sin[(k - 1) * kHalf + j - 1];
-        er = std::fma(ar[j] + ar[kRadix - j], c, er);
-        ei = std::fma(ai[j] + ai[kRadix - j], c, ei);
-        fr = std::fma(ar[j] - ar[kRadix - j], s, fr);
-        fi = std::fma(ai[j] - ai[kRadix - j], s, fi);
+      for (int j = 0; j < kHalf; ++j) {
+        const V c = cos[(k - 1) * kHalf + j], s = sin[(k - 1) * kHalf + j];
+        er = U::fma(ur[j], c, er);
+        ei = U::fma(ui[j], c, ei);
+        fr = U::fma(vr[j], s, fr);
+        fi = U::fma(vi[j], s, fi);
       }
       br[k] = er + fi, bi[k] = ei - fr;
       br[kRadix - k] = er - fi, bi[kRadix - k] = ei + fr;
@@ -168,41 +183,48 @@ inline void butterfly(const T* ar, const T* ai, const T* cos, const T* sin, T* b
   }
 }
 
+// Elements q ... of one p's run, as many as fill registers (U = Simd<T>) or all (U = One<T>); gives where it stopped.
+template <int kRadix, bool kTurned, typename U, typename T>
+int64_t stretch(const Pass<T>& pass, int64_t p, int64_t run, int64_t q, const Lines<T>& lines) {
+  using V = typename U::V;
+  constexpr int kHalf = (kRadix - 1) / 2, kRoots = kRadix % 2 == 1 ? kHalf * kHalf : 1;
+  if (q + U::kLanes > run) return q;
+  const int64_t s = run * pass.m;
+  const T *xr = lines.re + run * p, *xi = lines.im + run * p;
+  T *yr = lines.spare_re + run * kRadix * p, *yi = lines.spare_im + run * kRadix * p;
+  V wr[kRadix], wi[kRadix], cos[kRoots], sin[kRoots];
+  for (int k = 1; k < kRadix && kTurned; ++k) {
+    wr[k] = U::set(pass.turns.re[(k - 1) * pass.m + p]);
+    wi[k] = U::set(pass.turns.im[(k - 1) * pass.m + p]);
+  }
+  for (int k = 0; k < kRoots && kRadix % 2 == 1; ++k) {
+    cos[k] = U::set(pass.roots.re[k]);
+    sin[k] = U::set(pass.roots.im[k]);
+  }
+  for (; q + U::kLanes <= run; q += U::kLanes) {
+    V ar[kRadix], ai[kRadix], br[kRadix], bi[kRadix];
+#pragma GCC unroll 8
+    for (int j = 0; j < kRadix; ++j) {
+      ar[j] = U::load(xr + q + j * s);
+      ai[j] = U::load(xi + q + j * s);
+    }
+    butterfly<kRadix, U>(ar, ai, cos, sin, br, bi);
+    U::store(yr + q, br[0]);
+    U::store(yi + q, bi[0]);
+#pragma GCC unroll 8
+    for (int k = 1; k < kRadix; ++k) {
+      U::store(yr + q + k * run, kTurned ? U::fma(br[k], wr[k], -(bi[k] * wi[k])) : br[k]);
+      U::store(yi + q + k * run, kTurned ? U::fma(br[k], wi[k], bi[k] * wr[k]) : bi[k]);
+    }
+  }
+  return q;
+}
+
 // The same as wide() without the way over br and bi, for the radices that most lengths are made of.
 template <int kRadix, bool kTurned, typename T>
 void direct(const Pass<T>& pass, int64_t p, int64_t run, const Lines<T>& lines) {
-  constexpr int kHalf = (kRadix - 1) / 2, kRoots = kRadix % 2 == 1 ? kHalf * kHalf : 1;
-  const int64_t s = run * pass.m;
-  const T* __restrict xr = lines.re + run * p;
-  const T* __restrict xi = lines.im + run * p;
-  T* __restrict yr = lines.spare_re + run * kRadix * p;
-  T* __restrict yi = lines.spare_im + run * kRadix * p;
-  T wr[kRadix] = {1}, wi[kRadix] = {}, cos[kRoots], sin[kRoots];
-  for (int k = 1; k < kRadix && kTurned; ++k) {
-    wr[k] = pass.turns.re[(k - 1) * pass.m + p];
-    wi[k] = pass.turns.im[(k - 1) * pass.m + p];
-  }
-  for (int k = 0; k < kRoots && kRadix % 2 == 1; ++k) {
-    cos[k] = pass.roots.re[k];
-    sin[k] = pass.roots.im[k];
-  }
-#pragma GCC ivdep
-  for (int64_t q = 0; q < run; ++q) {
-    T ar[kRadix], ai[kRadix], br[kRadix], bi[kRadix];
-#pragma GCC unroll 8
-    for (int j = 0; j < kRadix; ++j) {
-      ar[j] = xr[q + j * s];
-      ai[j] = xi[q + j * s];
-    }
-    butterfly<kRadix>(ar, ai, cos, sin, br, bi);
-    yr[q] = br[0];
-    yi[q] = bi[0];
-#pragma GCC unroll 8
-    for (int k = 1; k < kRadix; ++k) {
-      yr[q + k * run] = kTurned ? std::fma(br[k], wr[k], -(bi[k] * wi[k])) : br[k];
-      yi[q + k * run] = kTurned ? std::fma(br[k], wi[k], bi[k] * wr[k]) : bi[k];
-    }
-  }
+  const int64_t q = stretch<kRadix, kTurned, Simd<T>>(pass, p, run, 0, lines);
+  stretch<kRadix, kTurned, One<T>>(pass, p, run, q, lines);
 }
 
 template <typename T>
