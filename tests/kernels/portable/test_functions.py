@@ -1,5 +1,8 @@
 """The functions of one number: fast and referee agree on every narrow number, and are as accurate as the page says."""
 
+import re
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from kernels.runtime.portable import fused, fused_codes, library
 from kernels.runtime.portable.fused import Operand, Step
 
 FUNCTIONS = tuple(fused_codes.FUNCTIONS)
+FUNCTIONS_64 = tuple(name for name in FUNCTIONS if name not in {"erf", "erfc", "erf_inv"})
 OTHERS = ("neg", "abs", "sign", "floor", "ceil", "sqrt", "square")
 TRUE = {
     "rsqrt": lambda x: 1 / np.sqrt(x),
@@ -111,6 +115,63 @@ def test_accuracy(name):
     assert worst.max() < {"exp": 0.65, "tanh": 2.3, "logistic": 1.5}.get(name, 0.501), x[worst.argmax()]
 
 
+def sample_64(count, seed=0):
+    """Binary64 numbers of every size, and many of ordinary size."""
+    random = np.random.default_rng(seed)
+    anything = random.integers(0, 1 << 64, count, np.uint64).view(np.float64)
+    parts = [anything, *(random.standard_normal(count) * size for size in (1e-9, 1, 30, 400, 1e7))]
+    edges = [
+        0,
+        1,
+        2,
+        0.5,
+        709.78,
+        709.79,
+        710.4,
+        745.1,
+        746,
+        5e-324,
+        1e-310,
+        2.0**20,
+        2.0**30,
+        2.0**1023,
+        np.inf,
+        np.nan,
+    ]
+    return np.concatenate([*parts, 1 + parts[1], random.uniform(-1, 1, count), edges, np.negative(edges)])
+
+
+def test_a_sample_of_binary64():
+    assert_one_value(every(lambda x: all_of(FUNCTIONS_64 + OTHERS, x), sample_64(1500)))
+
+
+def test_a_sample_of_pairs_of_binary64():
+    random = np.random.default_rng(3)
+    x, y = random.permutation(sample_64(1500)), random.permutation(sample_64(1500, 1))
+    with np.errstate(invalid="ignore"):
+        x, y = np.concatenate([x, np.abs(x)]), np.concatenate([np.round(y), y / 100])
+    found = every(lambda x, y: all_of(["pow", "atan2"], x, y), x, y)
+    assert_one_value(found)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(found[0][0], np.power(x, y), rtol=1e-15, atol=5e-324)
+        np.testing.assert_allclose(found[0][1], np.arctan2(x, y), rtol=1e-15, atol=5e-324)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="needs a type that is wider than binary64")
+@pytest.mark.parametrize("name", FUNCTIONS_64)
+def test_accuracy_of_binary64(name):
+    x = sample_64(10_000)
+    found = np.asarray(all_of([name], x)[0])
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.longdouble)
+        true = 1 / (1 + np.exp(-wide)) if name == "logistic" else TRUE[name](wide)
+        near = true.astype(np.float64)
+        far = np.abs(found - true) / np.spacing(np.abs(near))
+    plain = np.isfinite(near) & (np.abs(near) > np.finfo(np.float64).tiny)
+    assert far[plain].max() < 0.51, x[plain][far[plain].argmax()]
+    np.testing.assert_allclose(found[~plain], near[~plain], rtol=0, atol=5e-324)
+
+
 def test_large_angles():
     """Those whose remainder needs the binary digits of 2/π far beyond the point."""
     x = np.array([2.0**30, 2.0**30 + 128, 1e22, 3.4e38, 2.0**127, 16367173 * 2.0**72, 1.5 * 2.0**90], np.float32)
@@ -137,3 +198,16 @@ def test_every_binary32_number(name, monkeypatch):
                 patched.setattr(library, "level", lambda level=level: level)
                 found.append(bits(function(x)))
         assert all(np.array_equal(one, found[0]) for one in found[1:])
+
+
+@pytest.mark.parametrize("folder", ["native", "referee"])
+def test_the_coefficients_are_those_of_the_page(folder):
+    """Every table of the page stands in both sources, number for number."""
+    sources = Path(library.__file__).parent / folder
+    page = (Path(__file__).parents[3] / "docs/numerics/elementwise.md").read_text()
+    number = r"-?0x1(?:\.[0-9a-f]+)?p[+-]\d+"
+    text = "".join(path.read_text() for path in sorted(sources.glob("*.h")) + sorted(sources.glob("*.cc")))
+    found = {float.fromhex(each) for each in re.findall(number, text)}
+    wanted = {float.fromhex(each) for each in re.findall(number, page)}
+    assert len(wanted) > 130
+    assert wanted <= found

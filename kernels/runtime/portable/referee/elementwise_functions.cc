@@ -178,7 +178,9 @@ int digit(int i) {  // i from 1; 0 before the first
 // Numbers of 256 bits, one bit an element, the lowest first: slow and without a carry to get wrong.
 using Long = std::vector<int>;
 
-double far_fraction(double x, uint64_t& q) {
+}  // namespace
+
+void far_angle(double x, double& high, double& low, uint64_t& q) {
   int e;
   const uint64_t m = static_cast<uint64_t>(std::ldexp(std::frexp(fabs(x), &e), 53));
   e -= 53;
@@ -207,24 +209,56 @@ double far_fraction(double x, uint64_t& q) {
   }
   int top = 189;
   while (top >= 0 && !g[top]) --top;
-  if (top < 0) return 0;
-  auto digit_of = [&](int i) { return i >= 0 ? g[i] : 0; };
-  double high = 0;
+  high = low = 0;
+  if (top < 0) return;
+  auto digit_of = [&](int i) { return i >= 0 && i > top - 128 ? g[i] : 0; };  // 128 digits are kept
   for (int i = top; i > top - 53; --i) high += std::ldexp(digit_of(i), i - 190);
-  bool beyond = false;  // of the 128 that are kept, after the one that decides
+  bool beyond = false;  // after the one that decides
   for (int i = top - 54; i > top - 128; --i) beyond = beyond || digit_of(i);
-  if (digit_of(top - 53) && (beyond || digit_of(top - 52))) high += std::ldexp(1, top - 52 - 190);
-  return negative ? -high : high;
+  const bool up = digit_of(top - 53) && (beyond || digit_of(top - 52));
+  if (up) high += std::ldexp(1, top - 52 - 190);
+  // What is left, below zero if high was rounded up: digits top - 53 … top - 127, 75 of them, rounded to 53.
+  std::vector<int> rest;
+  for (int i = top - 127; i <= top - 53; ++i) rest.push_back(digit_of(i));
+  if (up) {  // 2^75 less that
+    int carry = 1;
+    for (int& b : rest) {
+      b = 1 - b + carry;
+      carry = b >> 1;
+      b &= 1;
+    }
+  }
+  int first = 74;
+  while (first >= 0 && !rest[first]) --first;
+  for (int i = first; i >= 0 && i > first - 53; --i) low += std::ldexp(rest[i], top - 127 + i - 190);
+  bool more = false;
+  for (int i = 0; i < first - 53; ++i) more = more || rest[i];
+  if (first >= 53 && rest[first - 53] && (more || rest[first - 52])) {
+    low += std::ldexp(1, top - 127 + first - 52 - 190);
+  }
+  if (up) low = -low;
+  if (negative) {
+    high = -high;
+    low = -low;
+  }
+  if (x < 0) {
+    high = -high;
+    low = -low;
+    q = -q;
+  }
 }
+
+namespace {
 
 Angle angle(double x) {
   if (fabs(x) <= 0x1p30) {
     const double t = fma(x, TWO_OVER_PI, M), k = t - M;
     return {fma(-k, HALF_PI_REST, fma(-k, HALF_PI, x)), bits(t)};
   }
+  double high, low;
   uint64_t q;
-  const double f = far_fraction(x, q);
-  return x < 0 ? Angle{-f * HALF_PI, -q} : Angle{f * HALF_PI, q};
+  far_angle(x, high, low, q);
+  return {high * HALF_PI, q};
 }
 
 double S(double r) { return fma(r * r * at(SIN, r * r), r, r); }
@@ -325,6 +359,8 @@ double erf_inv(double x, double) {
 }
 
 }  // namespace
+
+double cbrt32(double x) { return cbrt(x, 0); }
 
 Function function(int64_t number) {
   static const Function all[] = {rsqrt, cbrt, exp,  exp2, expm1, log,  log1p, tanh,  logistic, sin, cos,  tan,

@@ -1,4 +1,4 @@
-// The functions of binary32 (docs/numerics/elementwise.md, E6), one element at a time, in the page's own words.
+// The functions of binary32 (docs/numerics/elementwise.md, E6 and E7), one element at a time, in the page's own words.
 #pragma once
 
 #include <cstdint>
@@ -8,5 +8,12 @@ namespace referee {
 // The binary64 that is rounded to the result. Null for a number that is no function's.
 using Function = double (*)(double x, double y);
 Function function(int64_t number);
+
+// The functions of binary64 (E7).
+Function function64(int64_t number);
+
+// Of E6, for E7: cbrt before it is rounded, and far_angle.
+double cbrt32(double x);
+void far_angle(double x, double& high, double& low, uint64_t& q);
 
 }  // namespace referee

@@ -189,8 +189,8 @@ bool compute(const Step& step, const std::vector<Element>& arguments, T& out) {
     default:
       break;
   }
-  const Function of = function(step.operation);
-  if (of == nullptr || sizeof(T) != 4) return false;
+  const Function of = sizeof(T) == 4 ? function(step.operation) : function64(step.operation);
+  if (of == nullptr) return false;
   out = static_cast<T>(of(x, y));
   return true;
 }

@@ -1,4 +1,4 @@
-// Table 1 of docs/numerics/elementwise.md.
+// Tables 1 and 2 of docs/numerics/elementwise.md.
 #pragma once
 
 #include <vector>
@@ -49,5 +49,15 @@ inline const Table ERF_INV_Q{
     0x1.0000000000000p+0, 0x1.517a183ef1cafp-2, 0x1.97b0eeceacb04p-5, 0x1.8e8f7bd06265cp-7,
     0x1.97145a77d8752p-11, 0x1.12213f6feb47ep-13, 0x1.579aae17922bap-18, 0x1.55a37223172e4p-21,
     0x1.6cace8128254ep-27};
+inline const Table EXP64{
+    0x1.6c16c16c16c17p-10, 0x1.a01a01a01a01ap-13, 0x1.a01a01a01a01ap-16, 0x1.71de3a556c734p-19,
+    0x1.27e4fb7789f5cp-22, 0x1.ae64567f544e4p-26, 0x1.1eed8eff8d898p-29, 0x1.6124613a86d09p-33,
+    0x1.93974a8c07c9dp-37, 0x1.ae7f3e733b81fp-41, 0x1.ae7f3e733b81fp-45};
+inline const Table SIN64{
+    -0x1.a01a01a01a01ap-13, 0x1.71de3a556c734p-19, -0x1.ae64567f544e4p-26, 0x1.6124613a86d09p-33,
+    -0x1.ae7f3e733b81fp-41, 0x1.952c77030ad4ap-49, -0x1.2f49b46814157p-57};
+inline const Table COS64{
+    -0x1.6c16c16c16c17p-10, 0x1.a01a01a01a01ap-16, -0x1.27e4fb7789f5cp-22, 0x1.1eed8eff8d898p-29,
+    -0x1.93974a8c07c9dp-37, 0x1.ae7f3e733b81fp-45, -0x1.6827863b97d97p-53, 0x1.e542ba4020225p-62};
 
 }  // namespace referee
