@@ -129,16 +129,25 @@ ffi::Error TopK(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuff
   parallel(pool, axes.count, 16384 / axes.length, [&](int64_t first, int64_t last) {
     with_key(type, x.untyped_data(), [&](auto key_of) {
       using K = decltype(key_of(0));
-      std::vector<Pair<K>> pairs(axes.length);
+      std::vector<Pair<K>> best(k);  // a heap whose front is the last of them
       for (int64_t line = first; line < last; ++line) {
         const int64_t begin = axes.begin(line, axes.length), out = axes.begin(line, k);
-        for (int64_t i = 0; i < axes.length; ++i) {
-          pairs[i] = {static_cast<K>(~key_of(begin + i * axes.stride)), static_cast<uint32_t>(i)};
+        auto pair = [&](int64_t i) {
+          return Pair<K>{static_cast<K>(~key_of(begin + i * axes.stride)), static_cast<uint32_t>(i)};
+        };
+        for (int64_t i = 0; i < k; ++i) best[i] = pair(i);
+        std::make_heap(best.begin(), best.end());
+        for (int64_t i = k; i < axes.length; ++i) {
+          const Pair<K> more = pair(i);
+          if (!(more.key < best.front().key)) continue;  // an equal one has the higher index
+          std::pop_heap(best.begin(), best.end());
+          best.back() = more;
+          std::push_heap(best.begin(), best.end());
         }
-        std::partial_sort(pairs.begin(), pairs.begin() + k, pairs.end());
+        std::sort_heap(best.begin(), best.end());
         for (int64_t i = 0; i < k; ++i) {
-          at[out + i * axes.stride] = static_cast<int32_t>(pairs[i].place);
-          std::memcpy(to + (out + i * axes.stride) * size, from + (begin + pairs[i].place * axes.stride) * size, size);
+          at[out + i * axes.stride] = static_cast<int32_t>(best[i].place);
+          std::memcpy(to + (out + i * axes.stride) * size, from + (begin + best[i].place * axes.stride) * size, size);
         }
       }
     });
