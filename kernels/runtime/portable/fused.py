@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kernels.runtime.portable import fused_codes as codes
-from kernels.runtime.portable import fused_program, fused_schedule, library
+from kernels.runtime.portable import fused_layout, fused_program, library
 from kernels.runtime.portable.fused_program import Operand, Step
 
 __all__ = ["ELEMENTWISE", "LONGEST_ROW", "Operand", "Step", "call", "takes"]
@@ -92,6 +92,6 @@ def call(
         invoke(
             *(each.array for each in operands),
             program=fused_program.words(program),
-            schedule=fused_schedule.words(program),
+            schedule=fused_layout.words(program),
         )
     )

@@ -1,4 +1,4 @@
-// The fused elementwise machine: what a schedule may ask for (kernels/runtime/portable/fused_schedule.py writes them).
+// The fused elementwise machine: what a schedule may ask for (kernels/runtime/portable/fused_layout.py writes them).
 #pragma once
 
 #include <cstdint>
