@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from benches import Bench
+from foreign import arm64_programs
 from test_native import CPU, FLAGS, HEADER, PLAIN, SOURCE
 
 from builder.backends.action import InputFile
@@ -46,6 +47,18 @@ def test_the_other_platforms_gcc_crossing_gives_what_this_ones_own_gives(
 ) -> None:
     bench = benches("gcc", *BOTH)
     results = [compiled(bench, tmp_path, target=HERE, host=host, source=SOURCE) for host in (HERE, OTHER)]
+    assert results[0] == results[1]
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.skipif(HERE != "linux/amd64", reason="emulates from x86-64")
+@pytest.mark.parametrize("target", BOTH)
+def test_zig_gives_the_same_wherever_it_runs(benches: Callable[..., Bench], tmp_path: Path, target: Platform) -> None:
+    """It starts itself over and over, so the kernel has to know the emulator."""
+    bench = benches("zig", *BOTH)
+    with arm64_programs():
+        results = [compiled(bench, tmp_path, target=target, host=host, source=PLAIN) for host in BOTH]
     assert results[0] == results[1]
 
 

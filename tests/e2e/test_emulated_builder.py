@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ import uv
 
 from .conftest import HOST, REPOSITORY, SPEC, Built, build_once, kbuild
 
+sys.path.append(str(Path(__file__).parents[1] / "backends"))
+from foreign import arm64_programs
+
 pytestmark = [
     pytest.mark.network,
     pytest.mark.sandbox,
@@ -28,12 +32,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="emulates from x86-64"),
 ]
-
-BINFMT = Path("/proc/sys/fs/binfmt_misc")
-AARCH64 = (
-    r":qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:"
-    r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:F"
-)
 
 
 @pytest.mark.parametrize("model", ["Haswell", "EPYC-Rome"])
@@ -46,17 +44,8 @@ def test_another_x86_cpu(small: Built, tmp_path: Path, model: str) -> None:
 
 @pytest.fixture
 def arm64_binaries() -> Iterator[None]:
-    """The kernel runs arm64 programs for as long as the test takes."""
-    if not (BINFMT / "register").exists():
-        mounted = subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT], check=False)
-        if mounted.returncode:
-            pytest.skip("binfmt_misc cannot be mounted here")
-    ours = not (BINFMT / "qemu-aarch64").exists()
-    if ours:
-        (BINFMT / "register").write_text(AARCH64)
-    yield
-    if ours:
-        (BINFMT / "qemu-aarch64").write_text("-1")
+    with arm64_programs():
+        yield
 
 
 @pytest.fixture
@@ -117,6 +106,6 @@ def test_an_arm64_builder(arm64_root: Path, arm64_binaries: None, tmp_path: Path
             "PATH": "/usr/bin", "HOME": "/tmp", "PYTHONPATH": "/opt/checkout", "PYTHONDONTWRITEBYTECODE": "1",
             "KBUILD_STORE": "/place/store", "KBUILD_OFFLINE": "1",
         },
-        capture_output=True, text=True, check=False, timeout=1800,
+        capture_output=True, text=True, check=False, timeout=3600,
     )  # fmt: skip
     assert (run.returncode, run.stdout.strip()) == (0, made.digest), run.stderr

