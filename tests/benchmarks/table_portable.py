@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--stock", action="store_true")
     parser.add_argument("--libraries", type=Path, help="folder of compiled libraries to use and keep")
     parser.add_argument("names", nargs="*")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
         found = hosts(asked.libraries or Path(scratch), asked.arm64_root)
         columns = {"portable": asked.names} | ({"stock JAX": ["--stock", *asked.names]} if asked.stock else {})

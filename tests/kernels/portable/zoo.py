@@ -276,12 +276,12 @@ def hyperbolic(x):
 
 @several(by_type(lambda dtype: (ladder(dtype),)), close=None)
 def sigmoids(x):
-    return jax.nn.sigmoid(x), jax.nn.softplus(x), jax.nn.gelu(x), jax.nn.gelu(x, approximate=False), jax.nn.silu(x)
+    return jax.nn.sigmoid(x), jax.nn.softplus(x), jax.nn.gelu(x), jax.nn.silu(x), jax.nn.elu(x), jax.nn.selu(x)
 
 
-@several(by_type(lambda dtype: (ladder(dtype),)), close=None)
+@several(by_type(lambda dtype: (ladder(dtype),), (float32, bfloat16, float16)), close=None)
 def error_functions(x):
-    return lax.erf(x), lax.erfc(x), lax.erf_inv(x)
+    return lax.erf(x), lax.erfc(x), lax.erf_inv(x), jax.nn.gelu(x, approximate=False)
 
 
 @several(by_type(pairs, (float32, float64)), close=None)
@@ -391,7 +391,7 @@ def recurrent(xs, w, u, chosen):
         memory = jax.nn.sigmoid(f + 1) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
         return (jax.nn.sigmoid(o) * jnp.tanh(memory), memory), memory[chosen]
 
-    return lax.scan(cell, (jnp.zeros(5), jnp.zeros(5)), xs, reverse=True)
+    return lax.scan(cell, (jnp.zeros(5, float32), jnp.zeros(5, float32)), xs, reverse=True)
 
 
 @program(lambda: (positive((5, 3), float32, 0, 4),), rows=True)
@@ -552,10 +552,16 @@ def random_choices(seed, logits):
     a, b, c, d = jax.random.split(jax.random.key(seed), 4)
     drawn = (
         jax.random.categorical(a, logits),
-        jax.random.gumbel(b, (7,)),
-        jax.random.truncated_normal(c, -1.0, 2.0, (8,)),
+        jax.random.gumbel(b, (7,), float32),
+        jax.random.truncated_normal(c, -1.0, 2.0, (8,), float32),
     )
-    return (*drawn, jax.random.normal(d, (5,), float64), jax.random.exponential(d, (5,)))
+    return (*drawn, jax.random.exponential(d, (5,), float32))
+
+
+@program(lambda: (integers((), 99, 3, np.uint32),), close=None)
+def random_doubles(seed):
+    key = jax.random.key(seed)
+    return jax.random.exponential(key, (5,), float64), jax.random.uniform(key, (5,), float64)
 
 
 @several(by_type(lambda dtype: (special(dtype), integers((5,), 40, 1))), close=None)

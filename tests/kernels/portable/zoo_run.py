@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--referee", action="store_true")
     parser.add_argument("--stock", action="store_true")
     parser.add_argument("names", nargs="*")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     native.search(asked.libraries)
     jax.config.update("jax_enable_x64", True)
     if asked.level:

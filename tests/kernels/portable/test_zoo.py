@@ -1,0 +1,145 @@
+"""The zoo: fast = referee, compiled = operation by operation, any threads and level, rows alone, near to stock JAX."""
+
+import functools
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from zoo import PROGRAMS
+from zoo_run import digest, leaves, run
+
+from kernels.runtime.portable import library
+from kernels.runtime.portable.grouping import alone
+from kernels.runtime.portable.transform import portable
+
+FEW = list(PROGRAMS)[::5]
+"""Run by default; the others take a minute more and are marked slow."""
+EACH = [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in PROGRAMS]
+
+
+@pytest.fixture(autouse=True)
+def wide():
+    with jax.enable_x64(True):
+        yield
+
+
+@functools.cache
+def compiled(name):
+    with jax.enable_x64(True):
+        return jax.device_get(run(name))
+
+
+def same(name, others):
+    """Equal bits, or an account of the first elements that differ."""
+    for index, (one, other) in enumerate(zip(leaves(compiled(name)), leaves(others), strict=True)):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape), f"result {index}"
+        parted = [(one[at], other[at]) for at in np.ndindex(one.shape) if one[at].tobytes() != other[at].tobytes()]
+        assert not parted, f"result {index}: {len(parted)} of {one.size} differ, such as {parted[:3]}"
+
+
+def test_it_is_large_enough():
+    assert len(PROGRAMS) >= 60
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_fast_is_the_referee(name):
+    with library.arbitrated():
+        same(name, run(name))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_compiled_is_operation_by_operation(name):
+    one = PROGRAMS[name]
+    same(name, portable(one.function, alone)(*one.inputs()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_compiled_is_not_compiled(name):
+    one = PROGRAMS[name]
+    with jax.disable_jit():
+        same(name, portable(one.function)(*one.inputs()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_again_and_again(name):
+    one = PROGRAMS[name]
+    function, inputs = jax.jit(portable(one.function)), one.inputs()
+    assert {digest(function(*inputs)) for _ in range(200)} == {digest(compiled(name))}
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if PROGRAMS[name].rows])
+def test_a_row_alone_has_the_bits_it_has_among_others(name):
+    first, *others = PROGRAMS[name].inputs()
+    for row in {0, len(first) - 1}:
+        for one, all_of_them in zip(
+            leaves(jax.jit(portable(PROGRAMS[name].function))(first[row : row + 1], *others)),
+            leaves(compiled(name)),
+            strict=True,
+        ):
+            assert one[0].tobytes() == all_of_them[row].tobytes()
+
+
+@pytest.mark.parametrize("name", [name for name in EACH if PROGRAMS[name.values[0]].close is not None])
+def test_near_to_stock(name):
+    one = PROGRAMS[name]
+    stock = jax.jit(one.function)(*one.inputs())
+    for index, (got, wanted) in enumerate(zip(leaves(compiled(name)), leaves(stock), strict=True)):
+        assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape), f"result {index}"
+        if got.size:
+            double = np.complex128 if got.dtype.kind == "c" else np.float64
+            apart = np.max(np.abs(got.astype(double) - wanted.astype(double)))
+            assert apart <= one.close * max(1e-30, np.max(np.abs(wanted.astype(double)))), f"result {index}"
+
+
+def elsewhere(libraries, *arguments, threads=2, prefix=()):
+    """Hashes of the zoo in a process of its own."""
+    done = subprocess.run(
+        [*prefix, sys.executable, Path(__file__).with_name("zoo_run.py"), libraries, *arguments],
+        env=os.environ | {"NPROC": str(threads), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_threads_and_levels_in_few(libraries):
+    names = FEW[::4]
+    assert elsewhere(libraries, "--level", min(levels(libraries)), *names, threads=3) == {
+        name: digest(compiled(name)) for name in names
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2, 3, 8, 16])
+def test_any_number_of_threads(libraries, threads):
+    assert elsewhere(libraries, threads=threads) == {name: digest(compiled(name)) for name in PROGRAMS}
+
+
+@pytest.mark.slow
+def test_every_level_this_cpu_has(libraries):
+    for level in levels(libraries):
+        assert elsewhere(libraries, "--level", level) == {name: digest(compiled(name)) for name in PROGRAMS}
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="emulates from x86-64")
+@pytest.mark.parametrize("model", ["Haswell", "EPYC-Rome"])
+def test_other_x86_cpus(libraries, model):
+    prefix = ["qemu-x86_64-static", "-cpu", model]
+    assert elsewhere(libraries, prefix=prefix) == {name: digest(compiled(name)) for name in PROGRAMS}
+
+
+def levels(libraries):
+    """The libraries that this CPU can run; the least comes first in order of name."""
+    made = {path.stem for path in libraries.glob("portable*.so")}
+    return {level for level in made if level <= library.level()}
