@@ -33,11 +33,11 @@ inline Turn turn(double f, double g) {
 class Rotated {
  public:
   Rotated(ffi::ThreadPool* pool, int64_t count, int64_t length)
-      : count_(count), length_(length), pool_(pool), values_(count * length) {}
+      : length_(length), stride_(((length + 7) / 8 | 1) * 8), pool_(pool), values_(count * stride_) {}
 
-  double* row(int64_t i) { return values_.data() + i * length_; }
-  const double* row(int64_t i) const { return values_.data() + i * length_; }
-  View<double> view() { return {values_.data(), length_, 1}; }
+  double* row(int64_t i) { return values_.data() + i * stride_; }
+  const double* row(int64_t i) const { return values_.data() + i * stride_; }
+  View<double> view() { return {values_.data(), stride_, 1}; }
 
   // rotate(vector x, vector y, c, s)
   void rotate(int64_t x, int64_t y, double c, double s) {
@@ -55,7 +55,8 @@ class Rotated {
   static constexpr size_t kMost = 1 << 15;  // 768 KiB
   void apply(int64_t begin, int64_t end);
 
-  int64_t count_, length_;
+  int64_t length_;
+  int64_t stride_;  // an odd number of cache lines: at 4096 bytes all rows would share a few sets of the first cache
   ffi::ThreadPool* pool_;
   std::vector<double> values_;
   std::vector<Rotation> noted_;
