@@ -132,7 +132,9 @@ template <typename Op, typename T>
 inline T fold_chunk(const T* x, int64_t n) {
   constexpr int kCount = kLanes<T> / kWide<T>;
   constexpr T kStart = Op::template kStart<T>;
-  if (n <= kWide<T>) return tree<Op, T, kBytes>(Op::apply(Vector<T>{} + kStart, load_some(x, static_cast<int>(n), kStart)));
+  if (n <= kWide<T>) {
+    return tree<Op, T, kBytes>(Op::apply(Vector<T>{} + kStart, load_some(x, static_cast<int>(n), kStart)));
+  }
   Vector<T> lane[kCount];
   for (auto& one : lane) one = Vector<T>{} + kStart;
   int64_t at = 0;

@@ -45,7 +45,8 @@ void run(ffi::ThreadPool& pool, const Source<T>& x, const Lines& axes, I* out) {
       for (int64_t i = 1; i < axes.length; ++i) {
         const T* more = x.read(base + i * axes.stride, here, buffer);
         for (int64_t j = 0; j < here; ++j) {
-          const bool better = (sign > 0 ? more[j] > best[j] : more[j] < best[j]) | ((more[j] != more[j]) & (best[j] == best[j]));
+          const bool beyond = sign > 0 ? more[j] > best[j] : more[j] < best[j];
+          const bool better = beyond | ((more[j] != more[j]) & (best[j] == best[j]));
           best[j] = better ? more[j] : best[j];
           at[j] = better ? static_cast<int32_t>(i) : at[j];
         }

@@ -55,8 +55,10 @@ void with_key(ffi::DataType type, const void* data, const F& f) {
     case ffi::S8: return f([=](int64_t i) { return uint32_t{bits_at<uint8_t>(data, i)} ^ 0x80u; });
     case ffi::U16: return f([=](int64_t i) { return uint32_t{bits_at<uint16_t>(data, i)}; });
     case ffi::S16: return f([=](int64_t i) { return uint32_t{bits_at<uint16_t>(data, i)} ^ 0x8000u; });
-    case ffi::F16: return f([=](int64_t i) { return uint32_t{float_key<uint16_t>(bits_at<uint16_t>(data, i), 0x7c00)}; });
-    case ffi::BF16: return f([=](int64_t i) { return uint32_t{float_key<uint16_t>(bits_at<uint16_t>(data, i), 0x7f80)}; });
+    case ffi::F16:
+      return f([=](int64_t i) { return uint32_t{float_key<uint16_t>(bits_at<uint16_t>(data, i), 0x7c00)}; });
+    case ffi::BF16:
+      return f([=](int64_t i) { return uint32_t{float_key<uint16_t>(bits_at<uint16_t>(data, i), 0x7f80)}; });
     case ffi::U32: return f([=](int64_t i) { return bits_at<uint32_t>(data, i); });
     case ffi::S32: return f([=](int64_t i) { return bits_at<uint32_t>(data, i) ^ 0x80000000u; });
     case ffi::F32: return f([=](int64_t i) { return float_key<uint32_t>(bits_at<uint32_t>(data, i), 0x7f800000); });

@@ -35,7 +35,7 @@ ffi::Error Reduce(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Result<ffi
       for (int64_t i = begin; i < end; ++i) to[i] = store<S>(value[i]);
     });
   });
-  return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("reduce: no such element type in the specification");
+  return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("reduce: no such element type");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// cumsum, cumprod, cummax, cummin, and the recurrence in cumlogsumexp (spec R4): one chain of operations along the axis for each of the other indices.
+// cumsum, cumprod, cummax, cummin, and the recurrence in cumlogsumexp (spec R4): one chain of operations along the axis
+// for each of the other indices.
 //
 // A chain can't be cut, so vectors and threads go across chains: over neighbouring ones where the axis is not the last,
 // and over kSide rows at once where it is, whose latencies then overlap.
@@ -72,8 +73,8 @@ void run(ffi::ThreadPool& pool, const Scan<T>& scan, int64_t outer, S* out) {
     T acc[kAcross], buffer[kAcross];
     for (int64_t at = begin; at < end; ++at) {
       const int64_t column = at % blocks * kAcross;
-      scan_across<Op>(scan, at / blocks * scan.length * scan.width + column, std::min(kAcross, scan.width - column), out,
-                      acc, buffer);
+      const int64_t first = at / blocks * scan.length * scan.width + column;
+      scan_across<Op>(scan, first, std::min(kAcross, scan.width - column), out, acc, buffer);
     }
   });
 }
@@ -100,7 +101,7 @@ ffi::Error Cumulate(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::Any
       default: return run<Minimum>(pool, scan, outer, to);
     }
   });
-  return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("scan: no such element type in the specification");
+  return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("scan: no such element type");
 }
 
 // s = fma(s, d, t), from +0.
@@ -119,8 +120,8 @@ void recur_chains(ffi::ThreadPool& pool, const T* d, const T* t, int64_t outer, 
   });
 }
 
-ffi::Error Recur(ffi::ThreadPool pool, ffi::AnyBuffer d, ffi::AnyBuffer t, ffi::Result<ffi::AnyBuffer> out, int64_t axis,
-                 bool reverse) {
+ffi::Error Recur(ffi::ThreadPool pool, ffi::AnyBuffer d, ffi::AnyBuffer t, ffi::Result<ffi::AnyBuffer> out,
+                 int64_t axis, bool reverse) {
   const auto dimensions = d.dimensions();
   int64_t outer = 1, width = 1;
   for (int64_t i = 0; i < static_cast<int64_t>(dimensions.size()); ++i) {

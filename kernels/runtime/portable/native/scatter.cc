@@ -195,7 +195,7 @@ ffi::Error Scatter(ffi::ThreadPool pool, ffi::AnyBuffer operand, ffi::AnyBuffer 
     Ieee ieee;
     accumulate<decltype(storage)>(pool, plan, update, operand, updates, *out);
   });
-  return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("scatter: no such element type in the specification");
+  return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("scatter: no such element type");
 }
 
 }  // namespace

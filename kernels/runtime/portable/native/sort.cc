@@ -80,7 +80,7 @@ ffi::Error Sort(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRet
   }
   if (from[0].element_count() == 0) return ffi::Error::Success();
   const Lines axes = lines(from[0].dimensions(), axis);
-  if (axes.length > int64_t{UINT32_MAX}) return ffi::Error::InvalidArgument("sort: more than 2^32 elements along the axis");
+  if (axes.length > int64_t{UINT32_MAX}) return ffi::Error::InvalidArgument("sort: more than 2^32 elements");
   parallel(pool, axes.count, 4096 / axes.length, [&](int64_t first, int64_t last) {
     std::vector<uint32_t> order(axes.length);
     Space<uint32_t> narrow;

@@ -48,7 +48,9 @@ struct Source {
 
   template <typename S>
   static Source of(const void* data) {
-    const auto widen = [](const char* from, T* to, int64_t n) { portable::widen(reinterpret_cast<const S*>(from), to, n); };
+    const auto widen = [](const char* from, T* to, int64_t n) {
+      portable::widen(reinterpret_cast<const S*>(from), to, n);
+    };
     return {static_cast<const char*>(data), sizeof(S), std::is_same_v<S, T> ? nullptr : +widen};
   }
 

@@ -60,7 +60,7 @@ ffi::Error Window(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer initial
       default: return run<Minimum>(pool, axes, from, v, to);
     }
   });
-  return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("window: no such element type in the specification");
+  return known ? ffi::Error::Success() : ffi::Error::InvalidArgument("window: no such element type");
 }
 
 }  // namespace

@@ -50,8 +50,8 @@ inline std::vector<int64_t> unravel(int64_t flat, const std::vector<int64_t>& li
 
 // The attributes as JAX has them; padding is low, high, low, high …
 template <typename Dimensions>
-Windows windows(const Dimensions& operand, const Dimensions& result, Sizes window, Sizes step, Sizes padding, Sizes holes,
-                Sizes spread) {
+Windows windows(const Dimensions& operand, const Dimensions& result, Sizes window, Sizes step, Sizes padding,
+                Sizes holes, Sizes spread) {
   Windows out(operand.size());
   int64_t stride = 1;
   for (size_t i = operand.size(); i-- > 0;) {

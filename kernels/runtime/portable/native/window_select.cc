@@ -55,8 +55,9 @@ const T* computing(const ffi::AnyBuffer& x, std::unique_ptr<T[]>& wide) {
   return source.read(0, n, wide.get());
 }
 
-ffi::Error Gather(ffi::ThreadPool pool, ffi::AnyBuffer tangents, ffi::AnyBuffer operand, ffi::Result<ffi::AnyBuffer> out,
-                  bool greater, Sizes window, Sizes step, Sizes padding, Sizes holes, Sizes spread) {
+ffi::Error Gather(ffi::ThreadPool pool, ffi::AnyBuffer tangents, ffi::AnyBuffer operand,
+                  ffi::Result<ffi::AnyBuffer> out, bool greater, Sizes window, Sizes step, Sizes padding, Sizes holes,
+                  Sizes spread) {
   const Windows axes = windows(operand.dimensions(), out->dimensions(), window, step, padding, holes, spread);
   const bool known = with_storage(operand.element_type(), [&](auto storage) {
     using S = decltype(storage);

@@ -108,7 +108,8 @@ ffi::Error Scatter(ffi::AnyBuffer source, ffi::AnyBuffer operand, ffi::Result<ff
     const Padded padded = pad(shape_of(operand), padding, ones);
     std::vector<T> sums(x.size(), 0);
     for (int64_t s = 0; s < static_cast<int64_t>(from.size()); ++s) {
-      const int64_t chosen = chosen_of(window_at(padded, index_of(s, shape_of(source)), window, step, ones), x, greater);
+      const Index j = index_of(s, shape_of(source));
+      const int64_t chosen = chosen_of(window_at(padded, j, window, step, ones), x, greater);
       if (chosen >= 0) sums[chosen] = sums[chosen] + from[s];
     }
     for (size_t i = 0; i < sums.size(); ++i) set(*out, static_cast<int64_t>(i), sums[i]);
