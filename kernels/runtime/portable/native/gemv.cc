@@ -26,12 +26,23 @@ T chain(T a, T b, T sum) {
   if constexpr (std::is_same_v<T, double>) return __builtin_fma(a, b, sum);
 }
 
-// Left elements of one batch element as [inner][kFew].
-template <typename T>
+// Left elements stand this far apart for R rows.
+template <int R>
+constexpr int kStride = R == 1   ? 1
+                        : R <= 4 ? 4
+                                 : kFew;
+
+// Left elements of one batch element as [inner][kStride<R>]: as they lie, if they lie so, for copying a vector would
+// cost a piece as much as half a register of rows.
+template <typename T, int R>
 const T* left_of(const Contraction& problem, int64_t batch) {
-  const int64_t inner = problem.lhs.inner.size();
-  T* left = scratch<T, Slot::kLeft>(kFew * inner + Simd<T>::kLanes);
-  pack<T, kFew>(problem.lhs, Part{problem.lhs.batch[batch], 0, problem.lhs.free.size(), 0, inner}, left);
+  const Operand& lhs = problem.lhs;
+  if (R == 1 && lhs.format == kOwn<T> && lhs.inner.unit()) {
+    return static_cast<const T*>(lhs.data) + lhs.batch[batch] + lhs.free[0] + lhs.inner[0];
+  }
+  const int64_t inner = lhs.inner.size();
+  T* left = scratch<T, Slot::kLeft>(kStride<R> * inner + Simd<T>::kLanes);
+  pack<T, kStride<R>>(lhs, Part{lhs.batch[batch], 0, lhs.free.size(), 0, inner}, left);
   return left;
 }
 
@@ -46,7 +57,7 @@ void stream_steps(const T* const* right, const T* left, T* const* result, int64_
     for (int s = 0; s < kSteps; ++s) column[s] = whole ? S::load(right[s] + j) : S::load_part(right[s] + j, rest);
     for (int r = 0; r < R; ++r) {
       typename S::V sum = first ? S::zero() : whole ? S::load(result[r] + j) : S::load_part(result[r] + j, rest);
-      for (int s = 0; s < kSteps; ++s) sum = S::fma(S::set(left[s * kFew + r]), column[s], sum);
+      for (int s = 0; s < kSteps; ++s) sum = S::fma(S::set(left[s * kStride<R> + r]), column[s], sum);
       if (last) sum = S::canonical(sum);
       if (whole) {
         S::store(result[r] + j, sum);
@@ -78,9 +89,9 @@ void stream(const Contraction& problem, int64_t batch, const T* left, int64_t co
     for (int s = 0; s < taken; ++s) rows[s] = right + inner[k + s];
     const bool first = k == 0, last = k + taken == steps;
     if (taken == kSteps) {
-      stream_steps<T, R, kSteps>(rows, left + k * kFew, result, count, first, last);
+      stream_steps<T, R, kSteps>(rows, left + k * kStride<R>, result, count, first, last);
     } else {
-      stream_steps<T, R, 1>(rows, left + k * kFew, result, count, first, last);
+      stream_steps<T, R, 1>(rows, left + k * kStride<R>, result, count, first, last);
     }
     k += taken;
   }
@@ -108,7 +119,8 @@ void dots(const Contraction& problem, int64_t batch, const T* left, int64_t colu
       typename S::V elements[S::kSteps];
       S::transpose(lanes + v * S::kLanes, k, elements);
       for (int s = 0; s < S::kSteps; ++s) {
-        for (int r = 0; r < R; ++r) sums[r][v] = S::fma(S::set(left[(k + s) * kFew + r]), elements[s], sums[r][v]);
+        for (int r = 0; r < R; ++r)
+          sums[r][v] = S::fma(S::set(left[(k + s) * kStride<R> + r]), elements[s], sums[r][v]);
       }
     }
   }
@@ -118,7 +130,7 @@ void dots(const Contraction& problem, int64_t batch, const T* left, int64_t colu
     T* result = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[r];
     for (int64_t i = 0; i < count; ++i) {
       T sum = row[i];
-      for (int64_t rest = k; rest < steps; ++rest) sum = chain(left[rest * kFew + r], lanes[i][rest], sum);
+      for (int64_t rest = k; rest < steps; ++rest) sum = chain(left[rest * kStride<R> + r], lanes[i][rest], sum);
       result[problem.result.columns[column + i]] = canonical(sum);
     }
   }
@@ -194,20 +206,21 @@ void paired(const Contraction& problem, int64_t batch, int64_t count) {
 }
 
 // Every batch element's columns in pieces of `width`, as work(batch, left, column, count).
-template <typename T, typename Work>
+template <typename T, int R, typename Work>
 void over_columns(ffi::ThreadPool& pool, const Contraction& problem, int64_t width, const Work& work) {
   const int64_t columns = problem.result.columns.size(), inner = std::max<int64_t>(1, problem.lhs.inner.size());
   const int64_t pieces = (columns + width - 1) / width;
-  const int64_t steps = width * inner * problem.result.rows.size();
-  parallel(pool, problem.result.batch.size() * pieces, std::max<int64_t>(1, kWorthwhile / steps),
-           [&](int64_t begin, int64_t end) {
-             const T* left = nullptr;
-             for (int64_t task = begin; task < end; ++task) {
-               if (left == nullptr || task % pieces == 0) left = left_of<T>(problem, task / pieces);
-               const int64_t column = task % pieces * width;
-               work(task / pieces, left, column, std::min(width, columns - column));
-             }
-           });
+  const int64_t steps = width * inner * R, tasks = problem.result.batch.size() * pieces;
+  // Four turns a thread at most: each of them packs the left elements again.
+  const int64_t turn = tasks / (4 * std::max<int64_t>(1, pool.num_threads()));
+  parallel(pool, tasks, std::max({int64_t{1}, kWorthwhile / steps, turn}), [&](int64_t begin, int64_t end) {
+    const T* left = nullptr;
+    for (int64_t task = begin; task < end; ++task) {
+      if (left == nullptr || task % pieces == 0) left = left_of<T, R>(problem, task / pieces);
+      const int64_t column = task % pieces * width;
+      work(task / pieces, left, column, std::min(width, columns - column));
+    }
+  });
 }
 
 template <typename T, int R>
@@ -216,23 +229,23 @@ void stream_all(ffi::ThreadPool& pool, const Contraction& problem) {
   // Sums of a piece take 16 KiB at most; each thread gets one if they are many enough.
   const int64_t most = 16384 / static_cast<int64_t>(sizeof(T)) / R;
   const int64_t shared = (columns / std::max<int64_t>(1, pool.num_threads()) / 64 + 1) * 64;
-  over_columns<T>(pool, problem, std::min(most, std::max<int64_t>(shared, 256)),
-                  [&](int64_t batch, const T* left, int64_t column, int64_t count) {
-                    for (int64_t end = column + count; column < end;) {
-                      const int64_t run = std::min(problem.rhs.free.run(column), problem.result.columns.run(column));
-                      const int64_t taken = std::min(run, end - column);
-                      stream<T, R>(problem, batch, left, column, taken);
-                      column += taken;
-                    }
-                  });
+  over_columns<T, R>(pool, problem, std::min(most, std::max<int64_t>(shared, 256)),
+                     [&](int64_t batch, const T* left, int64_t column, int64_t count) {
+                       for (int64_t end = column + count; column < end;) {
+                         const int64_t run = std::min(problem.rhs.free.run(column), problem.result.columns.run(column));
+                         const int64_t taken = std::min(run, end - column);
+                         stream<T, R>(problem, batch, left, column, taken);
+                         column += taken;
+                       }
+                     });
 }
 
 template <typename T, int R>
 void dots_all(ffi::ThreadPool& pool, const Contraction& problem) {
-  over_columns<T>(pool, problem, kRegisters<T, R> * Simd<T>::kLanes,
-                  [&](int64_t batch, const T* left, int64_t column, int64_t count) {
-                    dots<T, R>(problem, batch, left, column, count);
-                  });
+  over_columns<T, R>(pool, problem, kRegisters<T, R> * Simd<T>::kLanes,
+                     [&](int64_t batch, const T* left, int64_t column, int64_t count) {
+                       dots<T, R>(problem, batch, left, column, count);
+                     });
 }
 
 template <typename T>
