@@ -36,12 +36,17 @@ def libraries(recipe: str, files: Sequence[PlacedFile]) -> Numerics:
     data: Mapping[str, Any] = tomli.loads(recipe)
     made: dict[Platform, list[NativeObject]] = {}
     for item in data["library"]:
-        sources = tuple(file for file in files if file.path.startswith(f"portable/{item['folder']}/"))
+        folders = {f"portable/{folder}" for folder in item["folders"]}
+        sources = tuple(file for file in files if file.path.endswith(".h") or _folder(file) in folders)
         flags = (f"-march={item['march']}", *data["flags"])
         table = NativeTable(sources=tuple(file.path for file in sources), flags=flags, headers=HEADERS)
         library = NativeObject(item["name"], table, flags, sources, tuple(data["allow"]))
         made.setdefault(item["platform"], []).append(library)
     return {platform: tuple(items) for platform, items in made.items()}
+
+
+def _folder(file: PlacedFile) -> str:
+    return file.path.rpartition("/")[0]
 
 
 def names(numerics: Numerics) -> frozenset[str]:

@@ -43,6 +43,10 @@ def load(declared: Declared, root: Path) -> Kernel:
     native.search(folder / "lib")
     weights = {name: _only_file(folder / "weights" / name) for name in declared.weights}
     entry = _function(declared.entry, folder)
+    if declared.profile == "portable":
+        from kernels.runtime.portable.transform import portable  # noqa: PLC0415 - not in the image of another profile
+
+        entry = portable(entry)
     params: Any = {}
     if declared.load is not None:
         loader = _function(declared.load, folder)

@@ -9,7 +9,7 @@ is an `extern "C"` symbol, and `model.py` names library and symbol to get what `
     SCALE = native.handler("NAME", "scale_f32")
     jax.ffi.ffi_call(SCALE, jax.ShapeDtypeStruct(x.shape, x.dtype))(x, factor=np.float32(2))
 
-The name registered with XLA is `NAME.symbol`.
+The name registered with XLA is `NAME.symbol` unless another is given.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ def search(folder: Path) -> None:
     _Libraries.folder = folder
 
 
-def handler(library: str, symbol: str) -> str:
+def handler(library: str, symbol: str, name: str = "") -> str:
     """Register one function of a compiled library with XLA, once.
 
     Args:
         library: the key of the spec's native table, which is the file's name without `.so`.
         symbol: the name given to `XLA_FFI_DEFINE_HANDLER_SYMBOL`.
+        name: what XLA is to call it, which is part of a program's text; `library.symbol` if empty.
 
     Returns:
         The target name for `jax.ffi.ffi_call`.
@@ -50,7 +51,7 @@ def handler(library: str, symbol: str) -> str:
     import jax  # noqa: PLC0415  # heavy, and not needed to describe a failure
 
     path = _Libraries.folder / f"{library}.so"
-    name = f"{library}.{symbol}"
+    name = name or f"{library}.{symbol}"
     if _Libraries.registered.get(name) == path:
         return name
     try:

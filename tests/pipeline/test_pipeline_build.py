@@ -164,7 +164,7 @@ def test_documents_are_the_spec_and_each_platforms_environment(store: Store) -> 
 def test_the_portable_profile_brings_the_operations_of_each_platform(store: Store) -> None:
     parsed = loads(PORTABLE.replace('["linux/amd64"]', '["linux/amd64", "linux/arm64"]'), "spec.toml")
     found = runtime(parsed, store).libraries
-    assert {item.name for item in found["linux/amd64"]} == {"portable-v3", "portable-v4", "referee"}
+    assert {item.name for item in found["linux/amd64"]} == {"portable", "portable-v3", "portable-v4", "referee"}
     assert {item.name for item in found["linux/arm64"]} == {"portable", "referee"}
     for item in (*found["linux/amd64"], *found["linux/arm64"]):
         assert "-ffp-contract=off" in item.flags

@@ -176,21 +176,26 @@ flags = ["-O3", "-ffp-contract=off"]
 allow = ["mode"]
 [[library]]
 name = "portable-v3"
-folder = "native"
+folders = ["native/vector"]
 platform = "linux/amd64"
 march = "x86-64-v3"
 [[library]]
 name = "referee"
-folder = "referee"
+folders = ["referee"]
 platform = "linux/amd64"
 march = "x86-64-v3"
 [[library]]
 name = "portable"
-folder = "native"
+folders = ["native/vector"]
 platform = "linux/arm64"
 march = "armv8-a"
 """
-OPERATIONS = (placed("portable/native/dot.cc"), placed("portable/native/common.h"), placed("portable/referee/dot.cc"))
+OPERATIONS = (
+    placed("portable/native/common.h"),
+    placed("portable/native/sort.cc"),
+    placed("portable/native/vector/dot.cc"),
+    placed("portable/referee/dot.cc"),
+)
 PORTABLE = SAMPLE.but(
     text=SAMPLE.text + '[determinism]\nprofile = "portable"\n', libraries=libraries(RECIPE, OPERATIONS)
 )
@@ -201,9 +206,12 @@ def test_the_portable_profile_compiles_the_runtimes_operations_by_their_own_reci
     layer = amd64["numerics"]
     assert [item.name for item in layer.native] == ["portable-v3", "referee"]
     assert layer.native[0].flags == ("-march=x86-64-v3", "-O3", "-ffp-contract=off"), "no flag of the spec's"
-    assert [item.path for item in layer.native[0].sources] == ["portable/native/dot.cc", "portable/native/common.h"]
+    assert [item.path for item in layer.native[0].sources] == [
+        "portable/native/common.h",
+        "portable/native/vector/dot.cc",
+    ]
     assert layer.native[0].allowed == ("mode",)
-    assert [item.path for item in layer.native[1].sources] == ["portable/referee/dot.cc"]
+    assert [item.path for item in layer.native[1].sources] == ["portable/native/common.h", "portable/referee/dot.cc"]
     assert [item.name for item in layer.artifacts] == ["jaxlib"], "for XLA's headers"
     assert layer.driver == amd64["native"].driver
     assert [item.name for item in arm64["numerics"].native] == ["portable"]
@@ -212,7 +220,7 @@ def test_the_portable_profile_compiles_the_runtimes_operations_by_their_own_reci
 
 def test_a_kernels_flags_do_not_reach_the_runtimes_operations() -> None:
     assert changed(PORTABLE, PORTABLE.writing('"-O2"', '"-O1"')) == {"native", "kernel"}
-    edited = libraries(RECIPE, (placed("portable/native/dot.cc", "edited"), *OPERATIONS[1:]))
+    edited = libraries(RECIPE, (*OPERATIONS[:2], placed("portable/native/vector/dot.cc", "edited"), OPERATIONS[3]))
     assert changed(PORTABLE, PORTABLE.but(libraries=edited)) == {"numerics"}
 
 

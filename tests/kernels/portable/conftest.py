@@ -4,11 +4,13 @@ import os
 import platform
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import pytest
 import tomli
+from filelock import FileLock
 
 from kernels.runtime import native
 from kernels.runtime.portable import library
@@ -18,30 +20,46 @@ HOST = "linux/arm64" if platform.machine() == "aarch64" else "linux/amd64"
 
 
 def compile_libraries(folder: Path, compiler: str = "g++", target: str = HOST) -> None:
-    """Make those of a platform, this one, that are older than their sources."""
+    """Make those of a platform, this one, anew where a source is newer; side by side, each source an object."""
     recipe = tomli.loads((SOURCES / "native/build.toml").read_text())
+    shared = [*SOURCES.rglob("*.h"), SOURCES / "native/build.toml"]
+    headers = max(path.stat().st_mtime for path in shared)
+    jobs, libraries = {}, {}
     for item in recipe["library"]:
-        sources = sorted((SOURCES / item["folder"]).glob("*.cc"))
-        if item["platform"] != target or not sources:
+        if item["platform"] != target:
             continue
-        made = folder / f"{item['name']}.so"
-        used = [path for path in SOURCES.rglob("*") if path.suffix in {".cc", ".h", ".toml"}]
-        if made.exists() and all(path.stat().st_mtime < made.stat().st_mtime for path in used):
-            continue
-        flags = [*recipe["flags"], f"-march={item['march']}", "-shared", "-fPIC", "-isystem", jax.ffi.include_dir()]
-        partial = made.with_suffix(f".{os.getpid()}")
-        subprocess.run([compiler, *flags, f"-I{SOURCES}", "-o", partial, *sources], check=True)
-        partial.replace(made)
+        flags = [*recipe["flags"], f"-march={item['march']}", "-fPIC", "-isystem", jax.ffi.include_dir()]
+        objects = []
+        for source in sorted(path for place in item["folders"] for path in (SOURCES / place).glob("*.cc")):
+            made = folder / item["name"] / f"{source.stem}.o"
+            objects.append(made)
+            if not made.exists() or made.stat().st_mtime < max(headers, source.stat().st_mtime):
+                made.parent.mkdir(exist_ok=True)
+                jobs[made] = [compiler, *flags, "-c", "-o", made.with_suffix(".new"), source]
+        libraries[folder / f"{item['name']}.so"] = objects
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(lambda made: _replace(made, jobs[made]), jobs))
+    for library_file, objects in libraries.items():
+        if not library_file.exists() or not jobs.keys().isdisjoint(objects):
+            partial = library_file.with_suffix(".new")
+            _replace(library_file, [compiler, "-shared", "-o", partial, *objects])
+
+
+def _replace(made: Path, command: list) -> None:
+    subprocess.run(command, check=True, cwd=SOURCES.parent)
+    made.with_suffix(".new").replace(made)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def libraries(tmp_path_factory):
-    """The folder of compiled libraries; KBUILD_TEST_PORTABLE names one to keep between runs."""
+    """The folder of compiled libraries, one for all processes; KBUILD_TEST_PORTABLE names one to keep between runs."""
     if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
-    kept = os.environ.get("KBUILD_TEST_PORTABLE")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("portable")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = Path(os.environ.get("KBUILD_TEST_PORTABLE") or shared / "portable")
     folder.mkdir(exist_ok=True)
-    compile_libraries(folder)
+    with FileLock(folder / "lock"):
+        compile_libraries(folder)
     native.search(folder)
     return folder
