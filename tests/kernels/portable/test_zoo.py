@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from agreement import LEVELS
 from zoo import PROGRAMS
 from zoo_run import digest, leaves, run
 
@@ -113,7 +114,7 @@ def elsewhere(libraries, *arguments, threads=2, prefix=()):
 
 def test_threads_and_levels_in_few(libraries):
     names = FEW[::2]
-    assert elsewhere(libraries, "--level", min(levels(libraries)), *names, threads=3) == {
+    assert elsewhere(libraries, "--level", min(levels()), *names, threads=3) == {
         name: digest(compiled(name)) for name in names
     }
 
@@ -126,7 +127,7 @@ def test_any_number_of_threads(libraries, threads):
 
 @pytest.mark.slow
 def test_every_level_this_cpu_has(libraries):
-    for level in levels(libraries):
+    for level in levels():
         assert elsewhere(libraries, "--level", level) == {name: digest(compiled(name)) for name in PROGRAMS}
 
 
@@ -139,7 +140,6 @@ def test_other_x86_cpus(libraries, model):
     assert elsewhere(libraries, prefix=prefix) == {name: digest(compiled(name)) for name in PROGRAMS}
 
 
-def levels(libraries):
-    """The libraries that this CPU can run; the least comes first in order of name."""
-    made = {path.stem for path in libraries.glob("portable*.so")}
-    return {level for level in made if level <= library.level()}
+def levels():
+    """The libraries of vector operations that this CPU can run; the least comes first in order of name."""
+    return {level for level in LEVELS if level <= library.level()}
