@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from builder.store.blobs import Store
 
 RECORDS: Final = "audited"
 _SHOWN: Final = 8
+_NAMED: Final = 4
 
 
 def audited(path: Path, sha256: str, store: Store) -> Audit | None:
@@ -33,7 +34,11 @@ def refused(made: Audit, allowed: Collection[str] = ()) -> tuple[Finding, ...]:
 
 
 def require_clean(
-    entries: Iterable[Entry], store: Store, *, sources: Mapping[str, str], allowed: Mapping[str, Collection[str]]
+    entries: Iterable[Entry],
+    store: Store,
+    *,
+    sources: Mapping[str, Sequence[str]],
+    allowed: Mapping[str, Collection[str]],
 ) -> None:
     """Raise `KernelError` unless every library holds only instructions that give the same bits everywhere.
 
@@ -53,10 +58,10 @@ def require_clean(
         if made is None:
             raise KernelError("the compiler made no library whose code can be read", where=f"[native.{name}]")
         if found := refused(made, allowed.get(name, ())):
-            raise _error(name, sources.get(name, ""), found)
+            raise _error(name, sources.get(name, ()), found)
 
 
-def _error(name: str, sources: str, found: tuple[Finding, ...]) -> KernelError:
+def _error(name: str, sources: Sequence[str], found: tuple[Finding, ...]) -> KernelError:
     lines = [
         f"  {item.mnemonic} in {readable(item.function)}" + (f", {item.count} times" if item.count > 1 else "")
         for item in found[:_SHOWN]
@@ -65,10 +70,12 @@ def _error(name: str, sources: str, found: tuple[Finding, ...]) -> KernelError:
         lines.append(f"  and {len(found) - _SHOWN} more")
     traits = dict.fromkeys(item.trait for item in found)
     why = "; ".join(MEANINGS[trait] for trait in traits)
+    files = [path for path in sources if not path.endswith((".h", ".hh", ".hpp", ".inc"))]
+    compiled = ", ".join(files) if len(files) <= _NAMED else f"one of {len(files)} files"
     message = f"compiled code holds instructions that do not give the same bits on every CPU or on every call: {why}"
     return KernelError(
         "\n".join((message, *lines)),
-        where=f"[native.{name}]" + (f" ({sources})" if sources else ""),
+        where=f"[native.{name}]" + (f" ({compiled})" if compiled else ""),
         hint="use an exact operation in the source, or allow the trait in that table if it cannot reach a result",
     )
 

@@ -79,7 +79,7 @@ def native(plan: LayerPlan, *, store: Store, backend: Backend, progress: Progres
     require_clean(
         entries,
         store,
-        sources={item.name: ", ".join(source.path for source in item.sources) for item in plan.native},
+        sources={item.name: tuple(source.path for source in item.sources) for item in plan.native},
         allowed={item.name: item.allowed for item in plan.native},
     )
     return ordered([replace(entry, path=f"{LIBRARIES}/{entry.path}") for entry in entries], epoch=plan.epoch)

@@ -123,7 +123,7 @@ double atanh(double x, double) {
 }
 
 bool is_whole(double y) { return std::isinf(y) || y == std::trunc(y); }
-bool is_odd(double y) { return std::isfinite(y) && is_whole(y) && std::fmod(y, 2) != 0; }
+bool is_odd(double y) { return std::isfinite(y) && is_whole(y) && ::fmod(y, 2) != 0; }
 
 double pow(double x, double y) {
   if (y == 0 || x == 1) return 1;

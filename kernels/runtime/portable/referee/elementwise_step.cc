@@ -144,7 +144,7 @@ bool compute(const Step& step, const std::vector<Element>& arguments, T& out) {
       out = smaller(x, y);
       return true;
     case 26:
-      out = std::fmod(x, y);  // exact, by C's standard
+      out = ::fmod(x, y);  // exact, by C's standard
       return true;
     case 27:
       out = std::nextafter(x, y);
