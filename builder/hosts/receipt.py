@@ -75,6 +75,7 @@ class Profile(_Part):
     name: str
     threads: Count
     environment: dict[str, str] | None = None
+    numerics: Count | None = None
 
 
 class Unmet(_Part):

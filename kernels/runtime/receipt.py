@@ -15,6 +15,9 @@ from kernels.runtime.errors import HostError, RunError, Step
 
 PROTOCOL = 1
 
+NUMERICS = 1
+"""Major version of the numeric specification, docs/numerics/, which the profile `portable` computes by."""
+
 
 class Draft:
     """A receipt that fills while the run goes on, so that a failure at any point still leaves one."""
@@ -27,10 +30,13 @@ class Draft:
         self._microseconds: dict[str, int] = {}
 
     def kernel(self, declared: Declared) -> None:
-        """Say which kernel this is."""
+        """Say which kernel this is, and by which numbers it computes."""
+        profile: dict[str, Any] = {"name": declared.profile, "threads": declared.threads}
+        if declared.profile == "portable":
+            profile["numerics"] = NUMERICS
         self._result |= {
             "kernel": {"name": declared.name, "version": declared.version},
-            "profile": {"name": declared.profile, "threads": declared.threads},
+            "profile": profile,
             "seed": declared.seed,
             "spec": f"sha256:{declared.identity}",
             "x64": declared.wide,
