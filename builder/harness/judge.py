@@ -12,7 +12,8 @@ from builder.harness.verdict import HostRun, Verdict
 def judge(runs: Sequence[HostRun]) -> tuple[HostRun, ...]:
     """Give every run that delivered its verdict.
 
-    The reference of a platform and case is the first run that delivered. A run that did something else than the
+    The reference of a platform and case is the first run that delivered; under the profile `portable`, which promises
+    the same bits everywhere, all platforms of a case have one. A run that did something else than the
     reference (other inputs, another program) has failed, whatever its outputs. Where only one host of a platform
     delivered, there is nothing to compare, however often it ran; runs of it that part still differ.
 
@@ -46,9 +47,7 @@ def _odd(run: HostRun, reference: Sequence[HostRun], names: tuple[str, ...]) -> 
 def _judged(run: HostRun, runs: Sequence[HostRun]) -> HostRun:
     if not run.verdict.delivered:
         return run
-    peers = [
-        other for other in runs if (other.case, other.platform) == (run.case, run.platform) and other.verdict.delivered
-    ]
+    peers = [other for other in runs if other.case == run.case and other.verdict.delivered and _comparable(run, other)]
     if outputs(run) != outputs(peers[0]):
         verdict = Verdict.DIFFERS
     elif len({other.host for other in peers}) > 1:
@@ -56,6 +55,14 @@ def _judged(run: HostRun, runs: Sequence[HostRun]) -> HostRun:
     else:
         verdict = Verdict.ALONE
     return dataclasses.replace(run, verdict=verdict)
+
+
+def _comparable(run: HostRun, other: HostRun) -> bool:
+    return run.platform == other.platform or (_portable(run) and _portable(other))
+
+
+def _portable(run: HostRun) -> bool:
+    return run.receipt is not None and bool(run.receipt["result"]["profile"].get("name") == "portable")
 
 
 def outputs(run: HostRun) -> str | None:

@@ -74,6 +74,19 @@ def test_verdicts(runs, expected):
     assert verdicts(*runs) == expected
 
 
+PORTABLE = {"profile": {"name": "portable", "threads": 2, "numerics": 1}}
+
+
+@pytest.mark.parametrize(
+    ("bits", "expected"),
+    [("aa", [EQUAL, EQUAL]), ("ax", [EQUAL, DIFFERS])],
+)
+def test_a_portable_kernel_is_compared_across_platforms(bits, expected):
+    runs = [run("a", bits[0], **PORTABLE), run("b", bits[1], platform=ARM64, **PORTABLE)]
+    assert verdicts(*runs) == expected
+    assert verdicts(run("a"), run("b", platform=ARM64)) == [ALONE, ALONE], "of another profile they are not"
+
+
 @pytest.mark.parametrize("lost", LOST)
 def test_lost_runs_keep_their_verdict(lost):
     assert verdicts(run("a"), run("b", None, verdict=lost), run("c")) == [EQUAL, lost, EQUAL]
