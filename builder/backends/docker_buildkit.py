@@ -86,7 +86,7 @@ def _run(line: Any, sent: Path) -> tuple[int, str]:
         The exit status and what it printed.
     """
     end, lifeline = os.pipe()
-    kept = local[sys.executable]["-I", "-S", str(_KEEPER), str(end), str(end)]
+    kept = local[sys.executable]["-I", "-S", str(_KEEPER), str(end), str(end), "0"]
     try:
         with sent.open("rb") as context:
             process: Any = kept[line.formulate()].popen(

@@ -22,12 +22,8 @@ import os
 import sys
 import time
 
-_KILL, _PIPE, _STOP, _TOO_LARGE = (
-    9,
-    13,
-    19,
-    25,
-)  # signal(7), the same on x86-64 and arm64; `signal` takes long to import
+# signal(7), the same on x86-64 and arm64; `signal` takes long to import.
+_KILL, _PIPE, _STOP, _TOO_LARGE = 9, 13, 19, 25
 _LOOK = 0.2
 
 
