@@ -50,7 +50,7 @@ def _replace(made: Path, command: list) -> None:
     made.with_suffix(".new").replace(made)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def libraries(tmp_path_factory):
     """The folder of compiled libraries, one for all processes; KBUILD_TEST_PORTABLE names one to keep between runs."""
     if shutil.which("g++") is None:
@@ -61,5 +61,10 @@ def libraries(tmp_path_factory):
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
         compile_libraries(folder)
-    native.search(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def searched(libraries):
+    """Runs in this process that other tests made have looked elsewhere."""
+    native.search(libraries)
