@@ -73,7 +73,7 @@ def audit(path: Path, run: Map = map) -> Audit | None:
         return None
     found: dict[tuple[str, str], list[int]] = {}
     instructions = 0
-    for count, hits in run(_sweep, list(_pieces(binary))):
+    for count, hits in run(_sweep, _pieces(binary)):
         instructions += count
         for mnemonic, addresses in hits.items():
             for address in addresses:

@@ -28,6 +28,7 @@ from builder.pipeline.fetching import bring, dates
 from builder.pipeline.layers import Workshop
 from builder.pipeline.snapshot import Snapshot, runtime
 from builder.plan.model import LayerKind, LayerPlan, Plan
+from builder.plan.numerics import VERSION
 from builder.plan.runtime import Runtime
 from builder.plan.sources import Sources
 from builder.progress import Silent
@@ -36,6 +37,7 @@ from builder.spec.identity import canonical, identity
 from builder.spec.load import loads
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
+from kernels.runtime.receipt import NUMERICS
 
 EPOCH = 1_789_199_741
 
@@ -170,6 +172,10 @@ def test_the_portable_profile_brings_the_operations_of_each_platform(store: Stor
         assert "-ffp-contract=off" in item.flags
         assert all(store.has(source.sha256) for source in item.sources)
     assert runtime(loads(TEXT, "spec.toml"), store).libraries == {}
+
+
+def test_image_and_receipts_name_the_same_version_of_the_specification() -> None:
+    assert str(NUMERICS) == VERSION
 
 
 def test_a_kernels_own_library_may_not_stand_in_for_one_of_them(store: Store) -> None:

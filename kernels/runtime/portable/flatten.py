@@ -14,21 +14,10 @@ from typing import Any, Final
 import jax
 import numpy as np
 
+from kernels.runtime import trace_program
 from kernels.runtime.portable import complexes
 
-CALLS: Final = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "composite": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vmap_call": "call",
-    "linear_call": "callee",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-}
+CALLS: Final = trace_program.CALLS | {"composite": "jaxpr", "custom_vmap_call": "call", "linear_call": "callee"}
 """Primitives that only group others, by the parameter that holds these."""
 
 OURS: Final = str(Path(__file__).parent)
