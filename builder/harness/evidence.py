@@ -49,6 +49,12 @@ def at_odds(receipt: Mapping[str, Any], reference: Mapping[str, Any], names: tup
     return f"its receipt has another {', '.join(odd)} than the reference's" if odd else None
 
 
+def numerics(receipt: Mapping[str, Any]) -> tuple[Any, Any]:
+    """By which numbers a run says it computed: its profile, and the numeric specification's version."""
+    profile = receipt["result"]["profile"]
+    return profile.get("name"), profile.get("numerics")
+
+
 def _how(claimed: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     if claimed.keys() != found.keys():
         return f"its receipt names the outputs {_list(claimed)}, and the file has {_list(found)}"

@@ -5,35 +5,38 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from builder.harness.evidence import SAME, SAME_IMAGE, at_odds
+from builder.harness.evidence import SAME, SAME_IMAGE, at_odds, numerics
+from builder.harness.peers import STRANGERS, Peers, among
 from builder.harness.verdict import HostRun, Verdict
 
 
-def judge(runs: Sequence[HostRun]) -> tuple[HostRun, ...]:
+def judge(runs: Sequence[HostRun], peers: Peers = STRANGERS) -> tuple[HostRun, ...]:
     """Give every run that delivered its verdict.
 
-    The reference of a platform and case is the first run that delivered; under the profile `portable`, which promises
-    the same bits everywhere, all platforms of a case have one. A run that did something else than the
-    reference (other inputs, another program) has failed, whatever its outputs. Where only one host of a platform
-    delivered, there is nothing to compare, however often it ran; runs of it that part still differ.
+    The reference of a platform and case is the first run that delivered; platforms that are held to each other have one
+    in common. A run that did something else than the reference (other inputs, another program) has failed, whatever its
+    outputs. Where only one host delivered, there is nothing to compare, however often it ran; runs of it that part
+    still differ.
 
     Args:
         runs: in the order of cases, then hosts, then repeats; those that delivered are `ALONE`.
+        peers: which platforms are held to each other.
 
     Returns:
         The runs in the same order.
     """
-    held = _held(runs)
-    return tuple(_judged(run, held) for run in held)
+    held = _held(runs, peers)
+    return tuple(_judged(run, held, peers) for run in held)
 
 
-def _held(runs: Sequence[HostRun]) -> list[HostRun]:
+def _held(runs: Sequence[HostRun], peers: Peers) -> list[HostRun]:
     """The runs, those that did something else than they should have as failures."""
     found: list[HostRun] = []
     for run in runs:
         before = [other for other in found if other.case == run.case and other.verdict.delivered]
         alike = [other for other in before if other.platform == run.platform]
-        odd = _odd(run, before[:1], SAME) or _odd(run, alike[:1], SAME_IMAGE)
+        near = [other for other in before if other.platform in among(peers, run.platform)]
+        odd = _odd(run, before[:1], SAME) or _odd(run, alike[:1], SAME_IMAGE) or _other_numbers(run, near[:1])
         found.append(dataclasses.replace(run, verdict=Verdict.FAILED, error=odd) if odd else run)
     return found
 
@@ -44,25 +47,25 @@ def _odd(run: HostRun, reference: Sequence[HostRun], names: tuple[str, ...]) -> 
     return at_odds(run.receipt, reference[0].receipt, names)
 
 
-def _judged(run: HostRun, runs: Sequence[HostRun]) -> HostRun:
+def _other_numbers(run: HostRun, reference: Sequence[HostRun]) -> str | None:
+    if not run.verdict.delivered or not reference or run.receipt is None or reference[0].receipt is None:
+        return None
+    same = numerics(run.receipt) == numerics(reference[0].receipt)
+    return None if same else "its receipt is of other numerics than the reference's"
+
+
+def _judged(run: HostRun, runs: Sequence[HostRun], peers: Peers) -> HostRun:
     if not run.verdict.delivered:
         return run
-    peers = [other for other in runs if other.case == run.case and other.verdict.delivered and _comparable(run, other)]
-    if outputs(run) != outputs(peers[0]):
+    near = among(peers, run.platform)
+    fellows = [other for other in runs if other.case == run.case and other.verdict.delivered and other.platform in near]
+    if outputs(run) != outputs(fellows[0]):
         verdict = Verdict.DIFFERS
-    elif len({other.host for other in peers}) > 1:
+    elif len({other.host for other in fellows}) > 1:
         verdict = Verdict.EQUAL
     else:
         verdict = Verdict.ALONE
     return dataclasses.replace(run, verdict=verdict)
-
-
-def _comparable(run: HostRun, other: HostRun) -> bool:
-    return run.platform == other.platform or (_portable(run) and _portable(other))
-
-
-def _portable(run: HostRun) -> bool:
-    return run.receipt is not None and bool(run.receipt["result"]["profile"].get("name") == "portable")
 
 
 def outputs(run: HostRun) -> str | None:

@@ -30,8 +30,9 @@ Kernels = Callable[[Platform], Path]
 
 @dataclass(frozen=True, slots=True)
 class Parted:
-    """Two runs of one platform and case that did not give the same outputs; `a` is the reference's."""
+    """Two runs of one case that are held to each other and did not give the same outputs; `a` is the reference's."""
 
+    platforms: tuple[Platform, ...]
     a: HostRun
     b: HostRun
 
@@ -42,20 +43,21 @@ class Parted:
 
 
 def parted(verification: Verification) -> list[Parted]:
-    """The pairs to look into: of each platform and case, the reference and one run of each other set of outputs."""
+    """The pairs to look into: of each reference, it and one run of each other set of outputs."""
     found: list[Parted] = []
     references = {
-        (group.platform, group.case): verification.run(group.case, group.members[0])
+        (group.platforms, group.case): verification.run(group.case, group.members[0])
         for group in verification.groups
         if group.reference
     }
-    for (platform, case), reference in references.items():
+    for (platforms, case), reference in references.items():
         seen = {_identity(reference)}
         for run in verification.runs:
-            if (run.platform, run.case) != (platform, case) or not run.verdict.delivered or _identity(run) in seen:
+            held = run.platform in platforms and run.case == case and run.verdict.delivered
+            if not held or _identity(run) in seen:
                 continue
             seen.add(_identity(run))
-            found.append(Parted(reference, run))
+            found.append(Parted(platforms, reference, run))
     return found
 
 
@@ -116,7 +118,7 @@ def _searched(
     a, b = (Member(run.host, run.repeat) for run in (pair.a, pair.b))
     at = found.first.source if found.first else None
     text = _text(kernels(pair.a.platform), at.file) if at else ""
-    return Located(pair.a.platform, pair.a.case, a, b, found, excerpt(text, at.line, around=AROUND) if at else ())
+    return Located(pair.platforms, pair.a.case, a, b, found, excerpt(text, at.line, around=AROUND) if at else ())
 
 
 def _text(kernel: Path, name: str) -> str:

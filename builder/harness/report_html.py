@@ -18,6 +18,7 @@ from builder.harness.report_chart import chart
 from builder.harness.report_model import Difference, Effect, Located, Report, Section, letters, sections
 from builder.harness.report_receipts import shown, what_ran
 from builder.harness.verdict import HostRun, Verdict
+from builder.platforms import Platform
 from builder.resources import shipped
 from builder.spec.findings import printable
 
@@ -102,7 +103,7 @@ def _matrix(section: Section) -> dict[str, Any]:
             {
                 "run": run,
                 "name": words.host_name(run, repeated=repeated),
-                "conditions": words.conditions(run.conditions.described()),
+                "conditions": words.unusual(run, several=section.spans),
                 "cells": [section.label(run, output) for output in section.outputs],
             }
             for run in section.runs
@@ -116,10 +117,10 @@ def _kind(runs: Sequence[HostRun], output: str) -> str:
     return words.tensor_kind(facts.get("dtype"), facts.get("shape"))
 
 
-def _labels(found: Sequence[Section]) -> dict[tuple[str, str, str, str, int], str]:
-    """The letter of every run's group, by platform, case, output, host and repeat."""
+def _labels(found: Sequence[Section]) -> dict[tuple[tuple[Platform, ...], str, str, str, int], str]:
+    """The letter of every run's group, by platforms, case, output, host and repeat."""
     return {
-        (section.platform, section.case, output, member.host, member.repeat): letters(place)
+        (section.platforms, section.case, output, member.host, member.repeat): letters(place)
         for section in found
         for output in section.outputs
         for place, group in enumerate(section.groups[output])

@@ -14,6 +14,7 @@ from builder.harness.compare.model import Element, TensorDiff
 from builder.harness.localise_model import Operation
 from builder.harness.report_model import Difference, Influence, Located, Report, letters, sections
 from builder.harness.verdict import HostRun, Member
+from builder.platforms import Platform
 
 DIFF_SCHEMA = "kbuild.diff/1"
 REPORT_SCHEMA = "kbuild.report/1"
@@ -68,7 +69,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "runs": [_run(run) for run in verification.runs],
         "groups": [
             {
-                "platform": section.platform,
+                **_platforms(section.platforms),
                 "case": section.case,
                 "output": output,
                 "label": letters(place),
@@ -100,6 +101,11 @@ def _element(element: Element | None) -> dict[str, Any] | None:
     }
 
 
+def _platforms(platforms: tuple[Platform, ...]) -> dict[str, Any]:
+    """Of one platform, its name; of several that are compared with each other, none."""
+    return {"platform": platforms[0] if len(platforms) == 1 else None, "platforms": list(platforms)}
+
+
 def _member(member: Member) -> dict[str, Any]:
     return {"host": member.host, "repeat": member.repeat}
 
@@ -124,7 +130,7 @@ def _run(run: HostRun) -> dict[str, Any]:
 
 def _difference(difference: Difference) -> dict[str, Any]:
     return {
-        "platform": difference.platform,
+        **_platforms(difference.platforms),
         "case": difference.case,
         "output": difference.tensor.name,
         "a": _member(difference.a),
@@ -136,7 +142,7 @@ def _difference(difference: Difference) -> dict[str, Any]:
 def _localisation(located: Located) -> dict[str, Any]:
     found = located.found
     return {
-        "platform": located.platform,
+        **_platforms(located.platforms),
         "case": located.case,
         "a": _member(located.a),
         "b": _member(located.b),

@@ -19,7 +19,7 @@ from builder.platforms import Platform
 class Difference:
     """How one group's tensor differs from the reference's; `a` is the reference's run, `b` the group's first."""
 
-    platform: Platform
+    platforms: tuple[Platform, ...]
     case: str
     a: Member
     b: Member
@@ -39,7 +39,7 @@ class SourceLine:
 class Located:
     """Where two runs first parted; `a` is the reference's run, `source` some lines around the operation's."""
 
-    platform: Platform
+    platforms: tuple[Platform, ...]
     case: str
     a: Member
     b: Member
@@ -125,7 +125,7 @@ class Conclusion(StrEnum):
     """What a verification comes to."""
 
     AGREED = "agreed"
-    """Every run delivered and gave its platform's bits."""
+    """Every run delivered and gave its reference's bits."""
     DIFFERS = "differs"
     """At least one run gave other bits."""
     OPEN = "open"
@@ -134,16 +134,21 @@ class Conclusion(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The runs of one platform and case, and what they gave: one matrix.
+    """The runs of one case that are held to each other, and what they gave: one matrix.
 
-    `outputs` are names, sorted; `groups` by output, the reference's first.
+    `platforms` are theirs, sorted; `outputs` are names, sorted; `groups` by output, the reference's first.
     """
 
-    platform: Platform
+    platforms: tuple[Platform, ...]
     case: str
     runs: tuple[HostRun, ...]
     outputs: tuple[str, ...]
     groups: dict[str, tuple[Group, ...]]
+
+    @property
+    def spans(self) -> bool:
+        """Whether platforms are compared with each other."""
+        return len(self.platforms) > 1
 
     def label(self, run: HostRun, output: str) -> str | None:
         """The letter of the group that a run's output is in; the reference's is A. None if it gave none."""
@@ -155,17 +160,17 @@ class Section:
 
 
 def sections(verification: Verification) -> tuple[Section, ...]:
-    """One per platform and case, in the order of platforms, then cases."""
+    """One per case and platform, or platforms that are held to each other, in the order of platforms, then cases."""
     found = []
-    for platform in sorted({run.platform for run in verification.runs}):
+    for platforms in sorted({verification.compared_with(run.platform) for run in verification.runs}):
         for case in verification.cases:
-            runs = tuple(run for run in verification.runs if (run.platform, run.case) == (platform, case))
+            runs = tuple(run for run in verification.runs if run.platform in platforms and run.case == case)
             groups: dict[str, tuple[Group, ...]] = {}
             for group in verification.groups:
-                if (group.platform, group.case) == (platform, case):
+                if (group.platforms, group.case) == (platforms, case):
                     groups[group.output] = (*groups.get(group.output, ()), group)
             if runs:
-                found.append(Section(platform, case, runs, tuple(sorted(groups)), groups))
+                found.append(Section(platforms, case, runs, tuple(sorted(groups)), groups))
     return tuple(found)
 
 

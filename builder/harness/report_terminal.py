@@ -91,7 +91,7 @@ def _text(text: str, style: str = "") -> Text:
 
 
 def _pair(pair: Difference | Located) -> str:
-    return f"{pair.a.host} against {pair.b.host} ({pair.platform}, {pair.case})"
+    return f"{pair.a.host} against {pair.b.host} ({words.platforms(pair.platforms)}, {pair.case})"
 
 
 def _element(label: str, element: Element) -> list[str]:
@@ -103,13 +103,13 @@ def _element(label: str, element: Element) -> list[str]:
 
 
 def _matrix(section: Section, console: Console) -> None:
-    console.print(_text(f"{section.platform}, {section.case}", "bold"))
+    console.print(_text(f"{words.platforms(section.platforms)}, {section.case}", "bold"))
     grid = _table(console, "host", "conditions", *section.outputs, "verdict", "time", right=("time",))
     repeated = max(run.repeat for run in section.runs) > 1
     for run in section.runs:
         grid.add_row(
             _text(words.host_name(run, repeated=repeated)),
-            _text(words.conditions(run.conditions.described()), "dim"),
+            _text(words.unusual(run, several=section.spans), "dim"),
             *(_cell(section, run, name) for name in section.outputs),
             _text(f"{words.SYMBOLS[run.verdict]} {run.verdict.value}", _STYLES[run.verdict]),
             _text("kept" if run.cached else f"{run.seconds:.1f} s", "dim"),

@@ -82,6 +82,16 @@ def host_name(run: HostRun, *, repeated: bool) -> str:
     return printable(run.host) + (f" · run {run.repeat}" if repeated else "")
 
 
+def platforms(found: Sequence[str]) -> str:
+    """The platforms whose runs are compared with each other."""
+    return " and ".join(found)
+
+
+def unusual(run: HostRun, *, several: bool) -> str:
+    """What is out of the ordinary about a run, in one line; where platforms are compared, its own first."""
+    return ", ".join(filter(None, (run.platform if several else "", conditions(run.conditions.described()))))
+
+
 def conditions(described: Mapping[str, Any]) -> str:
     """What is out of the ordinary about a run, in one line."""
     return ", ".join(_condition(name, value) for name, value in described.items())

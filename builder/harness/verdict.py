@@ -7,11 +7,12 @@ read it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from builder.harness.peers import Peers, among
 from builder.hosts.host import Conditions
 from builder.platforms import Platform
 
@@ -20,7 +21,7 @@ class Verdict(StrEnum):
     """How one run ended; no two of these are ever merged."""
 
     EQUAL = "equal"
-    """It gave the bits that its platform's reference gave, the first host on the list that delivered."""
+    """It gave the bits that its reference gave: the first host on the list that delivered, of those it is held to."""
     DIFFERS = "differs"
     """It gave other bits."""
     FAILED = "failed"
@@ -30,7 +31,7 @@ class Verdict(StrEnum):
     TIMED_OUT = "timed out"
     """It was not done in the time that it had."""
     ALONE = "alone"
-    """It delivered, and no other host of its platform did: there is nothing to compare it with."""
+    """It delivered, and no other host that it is held to did: there is nothing to compare it with."""
 
     @property
     def delivered(self) -> bool:
@@ -92,18 +93,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs of one platform and case that gave the same bits for one output.
+    """Runs of one case that gave the same bits for one output, of one platform or of several that are compared.
 
     Attributes:
-        platform: of the runs.
+        platforms: whose runs were compared, sorted; not each of them need have one here.
         case: the name of the inputs.
         output: the output's name.
         sha256: the canonical hash that they share (docs/protocol.md, section 4).
         members: in the order of the hosts, then of the repeats; the first is the one to compare others with.
-        reference: whether the platform's reference run is among them.
+        reference: whether the platforms' reference run is among them.
     """
 
-    platform: Platform
+    platforms: tuple[Platform, ...]
     case: str
     output: str
     sha256: str
@@ -122,6 +123,7 @@ class Verification:
         cases: names of the inputs, in order.
         runs: in the order of cases, then hosts, then repeats.
         groups: in the order of platforms, cases, output names; the reference's group first.
+        peers: which platforms were held to each other.
     """
 
     name: str
@@ -130,10 +132,15 @@ class Verification:
     cases: tuple[str, ...]
     runs: tuple[HostRun, ...]
     groups: tuple[Group, ...]
+    peers: Peers = field(default_factory=dict)
 
     def run(self, case: str, member: Member) -> HostRun:
         """The run that a group's member stands for."""
         return next(run for run in self.runs if (run.case, run.host, run.repeat) == (case, member.host, member.repeat))
+
+    def compared_with(self, platform: Platform) -> tuple[Platform, ...]:
+        """The platforms whose runs those of one were compared with, itself among them."""
+        return among(self.peers, platform)
 
     @property
     def compared(self) -> bool:
@@ -142,5 +149,5 @@ class Verification:
 
     @property
     def agreed(self) -> bool:
-        """Whether every run of every case delivered, was compared, and gave its platform's bits."""
+        """Whether every run of every case delivered, was compared, and gave its reference's bits."""
         return bool(self.runs) and all(run.verdict is Verdict.EQUAL for run in self.runs)

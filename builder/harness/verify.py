@@ -16,6 +16,7 @@ from builder.errors import KernelError
 from builder.harness.compare.groups import groups
 from builder.harness.job import Case, Job, jobs
 from builder.harness.judge import judge
+from builder.harness.peers import peers
 from builder.harness.perform import perform
 from builder.harness.verdict import HostRun, Verdict, Verification
 from builder.hosts.host import HERE, Host, Runnable, Variant
@@ -70,15 +71,17 @@ def verify(
         UsageError: an input is no file any more.
     """
     planned = jobs(cases, variants, images, repeat=settings.repeat)
-    runs = judge(_performed(planned, settings, store, progress))
-    used = {job.image.platform: job.image.digest for job in planned}
+    used = {job.image.platform: job.image for job in planned}
+    held = peers(used.values())
+    runs = judge(_performed(planned, settings, store, progress), held)
     return Verification(
         name=images[0].name,
         digest=digest,
-        manifests=dict(sorted(used.items())),
+        manifests={platform: image.digest for platform, image in sorted(used.items())},
         cases=tuple(case.name for case in cases),
         runs=runs,
-        groups=groups(runs),
+        groups=groups(runs, held),
+        peers=held,
     )
 
 

@@ -26,7 +26,8 @@ class Runnable:
     """One platform's image, as its OCI configuration says it runs.
 
     `digest` is the manifest's and `index` that of the index it was found by, both `sha256:<hex>`, which the receipt
-    repeats; `layers` stand bottom first.
+    repeats; `layers` stand bottom first. `numerics` is the version of the numeric specification that its results are
+    by, under the profile `portable`; None under any other.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Runnable:
     environment: Mapping[str, str]
     working_dir: str = "/"
     index: str | None = None
+    numerics: str | None = None
 
     def stated(self) -> dict[str, str]:
         """The image's environment, and what whoever starts it says of it (docs/protocol.md, section 1)."""

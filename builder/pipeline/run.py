@@ -18,6 +18,9 @@ from builder.progress import Progress
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
 
+NUMERICS = "org.kbuild.numerics"
+"""The label of an image of the profile `portable`: the version of the numeric specification."""
+
 
 def run_image(
     digest: str,
@@ -79,4 +82,5 @@ def runnable(manifest: Manifest, index: str | None = None) -> Runnable:
         environment=config.environment,
         working_dir=config.working_dir,
         index=index,
+        numerics=config.labels.get(NUMERICS),
     )

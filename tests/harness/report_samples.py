@@ -11,6 +11,7 @@ from builder.harness.compare.groups import groups
 from builder.harness.compare.model import Cases, Element, Status, TensorDiff, Unit
 from builder.harness.localise_causes import Suspect
 from builder.harness.localise_model import Found, Localisation, Operation
+from builder.harness.peers import STRANGERS, Peers
 from builder.harness.report_model import Difference, Effect, Influence, Located, Report, excerpt
 from builder.harness.trace import Source
 from builder.harness.verdict import HostRun, Member, Verdict, Verification
@@ -69,11 +70,12 @@ def run(
     )  # fmt: skip
 
 
-def verification(*runs: HostRun, name: str = "digits") -> Verification:
+def verification(*runs: HostRun, name: str = "digits", peers: Peers = STRANGERS) -> Verification:
     return Verification(
         name=name, digest=f"sha256:{'0' * 64}",
         manifests=dict.fromkeys(sorted({item.platform for item in runs}), f"sha256:{'1' * 64}"),
-        cases=tuple(dict.fromkeys(item.case for item in runs)), runs=runs, groups=groups(runs),
+        cases=tuple(dict.fromkeys(item.case for item in runs)), runs=runs, groups=groups(runs, peers),
+        peers=peers,
     )  # fmt: skip
 
 
@@ -102,7 +104,7 @@ FOUND = Localisation(
     suspects=(Suspect("matmul-dispatch", "kernels are picked by instruction set", ("features", "cpu")),),
     confirmed=True, leaves=118, runs=3, compared=14, notes=("on native operations compiled alone come to other bits",),
 )  # fmt: skip
-LOCATED = Located(AMD64, "example", Member("native", 1), Member("haswell", 1), FOUND, source=excerpt(SOURCE, 4))
+LOCATED = Located((AMD64,), "example", Member("native", 1), Member("haswell", 1), FOUND, source=excerpt(SOURCE, 4))
 
 INFLUENCES = (
     Influence("CPU features", "code that XLA makes", None, ("haswell", "epyc-milan"), Effect.MOVED),
@@ -125,8 +127,21 @@ def everything() -> Report:
         run("slow", Verdict.TIMED_OUT, None, error="not done after 600 s"),
         run("arm", Verdict.ALONE, C, platform=ARM64),
     )  # fmt: skip
-    difference = Difference(AMD64, "example", Member("native", 1), Member("haswell", 1), TENSOR)
+    difference = Difference((AMD64,), "example", Member("native", 1), Member("haswell", 1), TENSOR)
     return Report(verification(*runs), (difference,), (LOCATED,), INFLUENCES)
+
+
+def portable() -> Report:
+    """Two platforms that are compared with each other, and one run that parts."""
+    both = (AMD64, ARM64)
+    runs = (
+        run("native"), run("haswell", conditions=Conditions(cpu="Haswell")), run("cortex-a72", platform=ARM64),
+        run("arm-max", Verdict.DIFFERS, B, platform=ARM64), run("gone", Verdict.FAILED, None, platform=ARM64),
+    )  # fmt: skip
+    a, b = Member("native", 1), Member("arm-max", 1)
+    located = dataclasses.replace(LOCATED, platforms=both, b=b, found=dataclasses.replace(FOUND, b="arm-max"))
+    found = verification(*runs, peers=dict.fromkeys(both, both))
+    return Report(found, (Difference(both, "example", a, b, TENSOR),), (located,), INFLUENCES)
 
 
 def agreed() -> Report:

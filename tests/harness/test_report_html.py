@@ -91,6 +91,15 @@ def test_all_that_is_known_is_shown(everything: Page) -> None:
     assert len(set(SYMBOLS.values())) == len(Verdict)  # told apart without colour
 
 
+def test_platforms_that_are_compared_are_one_matrix() -> None:
+    page = Page(report.html(report_samples.portable()))
+    text = " ".join("".join(page.text).split())
+    assert "the first host that delivered, whatever its platform" in text
+    assert "linux/amd64 and linux/arm64 · example" in text
+    assert "cortex-a72linux/arm64" in text
+    assert len([tag for tag, attributes in page.tags if attributes.get("class") == "matrix"]) == 1
+
+
 def test_agreement_is_said_and_nothing_else(everything: Page) -> None:
     text = "".join(Page(report.html(report_samples.agreed())).text)
     assert "All 3 runs agree, bit for bit" in text

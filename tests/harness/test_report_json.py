@@ -51,6 +51,19 @@ def test_it_is_plain_json_and_says_everything() -> None:
     assert [item["effect"] for item in found["influences"]] == ["moved", "held", "not varied"]
 
 
+def test_platforms_that_are_compared_share_groups() -> None:
+    found = report.to_json(report_samples.portable())
+    both = ["linux/amd64", "linux/arm64"]
+    logits = [group for group in found["groups"] if group["output"] == "logits"]
+    assert [(group["label"], [member["host"] for member in group["members"]]) for group in logits] == [
+        ("A", ["native", "haswell", "cortex-a72"]), ("B", ["arm-max"]),
+    ]  # fmt: skip
+    for item in (*found["groups"], *found["differences"], *found["localisations"]):
+        assert (item["platform"], item["platforms"]) == (None, both)
+    alone = report.to_json(report_samples.everything())["groups"][0]
+    assert (alone["platform"], alone["platforms"]) == ("linux/amd64", ["linux/amd64"])
+
+
 def test_nothing_of_this_machine_is_in_it() -> None:
     assert "/nonexistent" not in json.dumps(report.to_json(report_samples.everything()))
 

@@ -37,6 +37,18 @@ def test_all_that_is_known_is_said() -> None:
     assert "flush to zero" not in text  # what nobody varied is for the page
 
 
+def test_platforms_that_are_compared_are_one_matrix() -> None:
+    text = printed(report_samples.portable())
+    for words in (
+        "linux/amd64 and linux/arm64, example", "linux/amd64, cpu Haswell", "1 of 5 runs differs",
+        "native against arm-max (linux/amd64 and linux/arm64, example)",
+    ):  # fmt: skip
+        assert words in text, words
+    (row,) = [line for line in text.splitlines() if line.startswith("|arm-max")]
+    assert "linux/arm64" in row
+    assert "≠ B" in row
+
+
 def test_agreement_is_short() -> None:
     text = printed(report_samples.agreed())
     assert text.rstrip().endswith("All 3 runs agree, bit for bit")

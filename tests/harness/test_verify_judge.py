@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.harness.judge import judge
+from builder.harness.peers import STRANGERS, Peers, peers
 from builder.harness.verdict import HostRun, Verdict, Verification
-from builder.hosts.host import Conditions
+from builder.hosts.host import Conditions, Runnable
 
 AMD64, ARM64 = "linux/amd64", "linux/arm64"
 ALONE, EQUAL, DIFFERS = Verdict.ALONE, Verdict.EQUAL, Verdict.DIFFERS
@@ -49,8 +50,8 @@ def run(
     )
 
 
-def verdicts(*runs: HostRun) -> list[Verdict]:
-    return [item.verdict for item in judge(runs)]
+def verdicts(*runs: HostRun, peers: Peers = STRANGERS) -> list[Verdict]:
+    return [item.verdict for item in judge(runs, peers)]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,7 @@ def test_verdicts(runs, expected):
 
 
 PORTABLE = {"profile": {"name": "portable", "threads": 2, "numerics": 1}}
+TOGETHER = dict.fromkeys((AMD64, ARM64), (AMD64, ARM64))
 
 
 @pytest.mark.parametrize(
@@ -83,8 +85,33 @@ PORTABLE = {"profile": {"name": "portable", "threads": 2, "numerics": 1}}
 )
 def test_a_portable_kernel_is_compared_across_platforms(bits, expected):
     runs = [run("a", bits[0], **PORTABLE), run("b", bits[1], platform=ARM64, **PORTABLE)]
-    assert verdicts(*runs) == expected
-    assert verdicts(run("a"), run("b", platform=ARM64)) == [ALONE, ALONE], "of another profile they are not"
+    assert verdicts(*runs, peers=TOGETHER) == expected
+    assert verdicts(*runs) == [ALONE, ALONE], "the images say which are compared, not the receipts"
+
+
+@pytest.mark.parametrize("profile", [{"name": "pinned"}, {"name": "portable", "numerics": 2}, {"name": "portable"}])
+def test_other_numerics_are_not_compared(profile):
+    runs = [run("a", **PORTABLE), run("b", platform=ARM64, profile=profile), run("c", platform=ARM64, **PORTABLE)]
+    found = judge(runs, TOGETHER)
+    assert [item.verdict for item in found] == [EQUAL, Verdict.FAILED, EQUAL]
+    assert "other numerics" in found[1].error
+
+
+def image(platform: Any, numerics: str | None) -> Runnable:
+    return Runnable("k", platform, "sha256:0", (), (), {}, numerics=numerics)
+
+
+@pytest.mark.parametrize(
+    ("numerics", "expected"),
+    [
+        (("1.0", "1.0"), TOGETHER),
+        ((None, None), {AMD64: (AMD64,), ARM64: (ARM64,)}),
+        (("1.0", "2.0"), {AMD64: (AMD64,), ARM64: (ARM64,)}),
+        (("1.0", None), {AMD64: (AMD64,), ARM64: (ARM64,)}),
+    ],
+)
+def test_images_of_one_numeric_specification_are_held_to_each_other(numerics, expected):
+    assert peers([image(ARM64, numerics[1]), image(AMD64, numerics[0])]) == expected
 
 
 @pytest.mark.parametrize("lost", LOST)

@@ -29,11 +29,11 @@ def differences(verification: Verification, *, progress: Progress) -> tuple[Diff
     """
     found: list[Difference] = []
     done: dict[tuple[Path, Path], dict[str, TensorDiff]] = {}
-    references = {(group.platform, group.case): group for group in verification.groups if group.reference}
+    references = {(group.platforms, group.case): group for group in verification.groups if group.reference}
     for group in verification.groups:
         if group.reference:
             continue
-        reference = references[group.platform, group.case].members[0]
+        reference = references[group.platforms, group.case].members[0]
         a, b = (verification.run(group.case, member).folder for member in (reference, group.members[0]))
         if a is None or b is None:
             raise AssertionError("a run in a group delivered")
@@ -41,5 +41,5 @@ def differences(verification: Verification, *, progress: Progress) -> tuple[Diff
             done[a, b] = {item.name: item for item in diff(a, b, progress=progress)}
         tensor = done[a, b].get(group.output)
         if tensor is not None:
-            found.append(Difference(group.platform, group.case, reference, group.members[0], tensor))
+            found.append(Difference(group.platforms, group.case, reference, group.members[0], tensor))
     return tuple(found)

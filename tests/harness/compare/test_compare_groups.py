@@ -18,6 +18,9 @@ from builder.harness.verdict import HostRun, Member, Verdict, Verification
 from builder.hosts.host import Conditions
 from builder.progress import Silent
 
+BOTH = ("linux/amd64", "linux/arm64")
+TOGETHER = dict.fromkeys(BOTH, BOTH)
+
 
 def run(host: str, outputs: dict[str, str] | None, **more: object) -> HostRun:
     facts = {"platform": "linux/amd64", "case": "one", "repeat": 1} | more
@@ -44,9 +47,18 @@ def test_platforms_and_cases_are_never_mixed() -> None:
         run("arm", {"x": "2"}, platform="linux/arm64"), run("a", {"x": "1"}),
         run("arm", {"x": "1"}, platform="linux/arm64", case="two"), run("a", {"x": "1"}, case="two"),
     ])  # fmt: skip
-    assert [(group.platform, group.case, len(group.members), group.reference) for group in found] == [
-        ("linux/amd64", "one", 1, True), ("linux/amd64", "two", 1, True),
-        ("linux/arm64", "one", 1, True), ("linux/arm64", "two", 1, True),
+    assert [(group.platforms, group.case, len(group.members), group.reference) for group in found] == [
+        (("linux/amd64",), "one", 1, True), (("linux/amd64",), "two", 1, True),
+        (("linux/arm64",), "one", 1, True), (("linux/arm64",), "two", 1, True),
+    ]  # fmt: skip
+
+
+def test_platforms_that_are_held_to_each_other_share_groups_and_a_reference() -> None:
+    found = groups(
+        [run("arm", {"x": "1"}, platform="linux/arm64"), run("a", {"x": "1"}), run("b", {"x": "2"})], TOGETHER
+    )
+    assert [(group.platforms, [m.host for m in group.members], group.reference) for group in found] == [
+        (BOTH, ["arm", "a"], True), (BOTH, ["b"], False),
     ]  # fmt: skip
 
 
@@ -65,13 +77,15 @@ def test_an_output_that_the_reference_lacks_has_no_reference_group() -> None:
 @given(st.lists(st.tuples(
     st.sampled_from(["linux/amd64", "linux/arm64"]), st.sampled_from(["one", "two"]),
     st.dictionaries(st.sampled_from("xyz"), st.sampled_from("123")),
-), max_size=8))  # fmt: skip
-def test_every_run_is_in_exactly_one_group_per_output(facts: list[tuple[str, str, dict[str, str]]]) -> None:
+), max_size=8), st.sampled_from([{}, TOGETHER]))  # fmt: skip
+def test_every_run_is_in_exactly_one_group_per_output(
+    facts: list[tuple[str, str, dict[str, str]]], held: dict[str, tuple[str, ...]]
+) -> None:
     runs = [
         run(f"host{place}", outputs, platform=platform, case=case)
         for place, (platform, case, outputs) in enumerate(facts)
     ]
-    found = groups(runs)
+    found = groups(runs, held)
     placed = [(member.host, group.output, group.sha256) for group in found for member in group.members]
     assert sorted(placed) == sorted(
         (f"host{place}", output, sha256)
@@ -79,7 +93,7 @@ def test_every_run_is_in_exactly_one_group_per_output(facts: list[tuple[str, str
         for output, sha256 in outputs.items()
     )
     assert all(group.members for group in found)
-    keys = [(group.platform, group.case, group.output, group.sha256) for group in found]
+    keys = [(group.platforms, group.case, group.output, group.sha256) for group in found]
     assert len(set(keys)) == len(keys)
 
 
@@ -102,6 +116,16 @@ def test_one_difference_per_group_that_parts(tmp_path: Path) -> None:
     assert [(item.tensor.name, item.a.host, item.b.host, item.tensor.largest) for item in found] == [
         ("x", "a", "b", 1), ("x", "a", "d", 2), ("y", "a", "d", 8),
     ]  # fmt: skip
+
+
+def test_a_difference_between_platforms(tmp_path: Path) -> None:
+    one = verified(tmp_path, a={"x": b"1"}, b={"x": b"3"})
+    runs = (one.runs[0], dataclasses.replace(one.runs[1], platform="linux/arm64"))
+    found = dataclasses.replace(one, runs=runs, groups=groups(runs, TOGETHER), peers=TOGETHER)
+    (item,) = differences(found, progress=Silent())
+    assert (item.platforms, item.a.host, item.b.host, item.tensor.largest) == (BOTH, "a", "b", 2)
+    apart = dataclasses.replace(one, runs=runs, groups=groups(runs))
+    assert differences(apart, progress=Silent()) == ()
 
 
 def test_an_output_that_the_reference_lacks_is_a_difference(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """From runs that part to findings: which pairs are searched, what is shown of the source, hosts that fail meanwhile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from made_up import A, B, Host
@@ -42,6 +42,17 @@ def test_one_pair_for_each_other_set_of_outputs():
     assert pairs == [("native", "haswell", 1, "one"), ("native", "arm", 2, "one")]
 
 
+def test_platforms_that_are_held_to_each_other_are_one_search():
+    both = (PLATFORM, "linux/arm64")
+    native, arm = run_of("native", {"x": A}), run_of("arm", {"x": B}, Verdict.DIFFERS)
+    runs = (native, replace(arm, platform="linux/arm64"))
+    held = dict.fromkeys(both, both)
+    found = replace(verification(*runs), groups=groups(runs, held), peers=held)
+    (pair,) = parted(found)
+    assert (pair.a.host, pair.b.host, pair.platforms) == ("native", "arm", both)
+    assert parted(verification(*runs)) == []
+
+
 @dataclass
 class Place:
     """A host, as the harness knows it, around one that is made up."""
@@ -74,7 +85,7 @@ def located(tmp_path):
 
 def test_a_finding_with_its_source(located, tmp_path):
     (found,) = located(Host(tmp_path, "a", 9, 4), Host(tmp_path, "b", 9, 4))
-    assert (found.platform, found.case, found.a, found.b) == (PLATFORM, "one", Member("a", 1), Member("b", 1))
+    assert (found.platforms, found.case, found.a, found.b) == ((PLATFORM,), "one", Member("a", 1), Member("b", 1))
     assert (found.found.found, found.found.first.path) == (Found.OPERATION, "4")
     assert [(line.number, line.text, line.marked) for line in found.source] == [
         (1, "def f(x):", False),
