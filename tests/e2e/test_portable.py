@@ -42,3 +42,5 @@ def test_one_set_of_bits_on_every_host(portable: Built, tmp_path: Path) -> None:
     runs = report["runs"]
     assert {run["verdict"] for run in runs} == {"equal"}
     assert {run["platform"] for run in runs} == {"linux/amd64", "linux/arm64"}
+    groups = {(group["label"], len(group["members"]), len(group["platforms"])) for group in report["groups"]}
+    assert groups == {("A", len(runs), 2)}
