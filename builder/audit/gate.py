@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from builder.audit.binary import Unreadable
 from builder.audit.scan import FORMAT, Audit, Finding, audit, load
 from builder.audit.traits import MEANINGS, REFUSED
 from builder.errors import KernelError
@@ -18,7 +19,7 @@ _NAMED: Final = 4
 
 
 def audited(path: Path, sha256: str, store: Store) -> Audit | None:
-    """The audit of an ELF file with that hash, made once."""
+    """The audit of an ELF file with that hash, made once; see `builder.audit.scan.audit`."""
     key = f"{FORMAT}-{sha256}"
     if record := store.recall(RECORDS, key):
         return load(record)
@@ -53,11 +54,16 @@ def require_clean(
             continue
         with entry.source() as content:
             sha256 = store.add(content.read())
-        made = audited(store.verified(sha256), sha256, store)
         name = Path(entry.path).stem
+        try:
+            made = audited(store.verified(sha256), sha256, store)
+        except Unreadable as error:
+            raise KernelError(
+                f"the compiler made {Path(entry.path).name}, which {error}", where=f"[native.{name}]"
+            ) from None
         if made is None:
             if not entry.path.endswith(".so"):
-                continue  # nothing that could be called
+                continue  # neither a library nor a program: nothing could call it
             raise KernelError("the compiler made no library whose code can be read", where=f"[native.{name}]")
         if found := refused(made, allowed.get(name, ())):
             raise _error(name, sources.get(name, ()), found)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from builder.audit.binary import MAGIC, Unreadable
 from builder.audit.scan import FORMAT, Audit, Map, audit, load
 from builder.layers.entry import Kind, Layer
 from builder.layers.unpack import read_layer
@@ -20,7 +21,8 @@ from builder.store.blobs import Store
 
 RECORDS: Final = "audits"
 
-_MAGIC: Final = b"\x7fELF"
+_ARCHIVES: Final = (b"!<arch>\n", b"!<thin>\n")
+_HEAD: Final = 8
 _CHUNK: Final = 1 << 20
 
 
@@ -33,8 +35,25 @@ class Library:
     audit: Audit
 
 
-def libraries(store: Store, manifest: Manifest, *, jobs: int, progress: Progress) -> tuple[Library, ...]:
-    """Every program and library of one platform's image, sorted by path.
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file of machine code that was not decoded, and why."""
+
+    path: str
+    layer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a platform's image holds, each sorted by path."""
+
+    libraries: tuple[Library, ...]
+    unread: tuple[Unread, ...]
+
+
+def contents(store: Store, manifest: Manifest, *, jobs: int, progress: Progress) -> Contents:
+    """Every program and library of one platform's image.
 
     Args:
         store: holds the image.
@@ -46,29 +65,45 @@ def libraries(store: Store, manifest: Manifest, *, jobs: int, progress: Progress
         IntegrityError: a layer is corrupt.
         EnvironmentFault: a layer is not in the store, or there is no room for its files.
     """
-    found: dict[str, Library] = {}
+    found: dict[str, Library | Unread] = {}
     total = sum(layer.tar_size for layer in manifest.image.layers)
     with progress.step(f"audit {manifest.platform}", total) as step, _pool(jobs) as run:
         for layer in manifest.image.layers:
             for path, made in _layer(store, layer, run, step).items():
-                found[path] = Library(path, layer.name, made)
+                found[path] = (
+                    Unread(path, layer.name, made) if isinstance(made, str) else Library(path, layer.name, made)
+                )
             step.advance(layer.tar_size)
-    return tuple(found[path] for path in sorted(found))
+    items = [found[path] for path in sorted(found)]
+    return Contents(
+        tuple(item for item in items if isinstance(item, Library)),
+        tuple(item for item in items if isinstance(item, Unread)),
+    )
 
 
-def _layer(store: Store, layer: Layer, run: Map, step: Step) -> dict[str, Audit]:
+def _layer(store: Store, layer: Layer, run: Map, step: Step) -> dict[str, Audit | str]:
     key = f"{FORMAT}-{layer.diff_id.removeprefix('sha256:')}"
     if record := store.recall(RECORDS, key):
-        return {path: load(data) for path, data in record["files"].items()}
+        return {**{path: load(data) for path, data in record["files"].items()}, **record["unread"]}
     step.note(layer.name)
     found: dict[str, Audit] = {}
+    unread: dict[str, str] = {}
     for entry, content in read_layer(store, layer):
-        if entry.kind is Kind.FILE and (head := content.read(len(_MAGIC))) == _MAGIC:
+        if entry.kind is not Kind.FILE:
+            continue
+        head = content.read(_HEAD)
+        if head in _ARCHIVES:
+            unread[entry.path] = "is a static archive: only a linker could use it"
+        elif head.startswith(MAGIC):
             with _copied(store, head, content) as file:
-                if made := audit(file, run):
-                    found[entry.path] = made
-    store.remember(RECORDS, key, {"files": {path: made.dump() for path, made in found.items()}})
-    return found
+                try:
+                    if made := audit(file, run):
+                        found[entry.path] = made
+                except Unreadable as error:
+                    unread[entry.path] = str(error)
+    files = {path: made.dump() for path, made in found.items()}
+    store.remember(RECORDS, key, {"files": files, "unread": unread})
+    return {**found, **unread}
 
 
 @contextlib.contextmanager

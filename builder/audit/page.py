@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.audit.gate import readable
-from builder.audit.image import Library
+from builder.audit.image import Contents, Library
 from builder.audit.scan import Audit
 from builder.audit.traits import MEANINGS, REFUSED, Trait
 from builder.platforms import Platform
@@ -21,9 +21,12 @@ MOST: Final = 400
 """Rows of functions per library: the page is for eyes; `--json` has all."""
 
 
-def page(digest: str, platforms: Mapping[Platform, Sequence[Library]]) -> str:
-    """Render what `builder.audit.image.libraries` found for each platform of an image."""
-    found = [(platform, [_shown(item) for item in items]) for platform, items in sorted(platforms.items())]
+def page(digest: str, platforms: Mapping[Platform, Contents]) -> str:
+    """Render what `builder.audit.image.contents` found for each platform of an image."""
+    found = [
+        (platform, [_shown(item) for item in held.libraries], held.unread)
+        for platform, held in sorted(platforms.items())
+    ]
     return (
         _templates()
         .get_template("audit.html.j2")

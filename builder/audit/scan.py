@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import mmap
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 from builder.audit import arm64, x86
-from builder.audit.binary import Binary, Machine, read
+from builder.audit.binary import Binary, Machine, parse, read
 from builder.audit.traits import Trait
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of what the store remembers; another table of traits is another format."""
 
 PIECE: Final = 4 << 20
 """Bytes of code that one call decodes, so that two cores share a large library. Decoding runs at 15 to 20 MB/s."""
+
+RESOLVER: Final = "ifunc"
+"""In place of a mnemonic: the function itself is an IFUNC resolver, which the loader asks which code to use."""
 
 Map = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 
@@ -67,13 +70,31 @@ def audit(path: Path, run: Map = map) -> Audit | None:
     Args:
         path: of the file.
         run: `map`, or that of a pool of processes.
+
+    Raises:
+        Unreadable: it is one, but its code cannot be told.
     """
     binary = read(path)
     if binary is None:
         return None
+    pieces = ((path, binary.machine, *piece) for piece in _pieces(binary))
+    return _audit(binary, run(_sweep_file, pieces))
+
+
+def audit_content(content: bytes) -> Audit | None:
+    """As `audit`, of a file's content."""
+    binary = parse(content)
+    if binary is None:
+        return None
+    pieces = _pieces(binary)
+    swept = (_sweep(binary.machine, content[offset : offset + size], address) for offset, size, address in pieces)
+    return _audit(binary, swept)
+
+
+def _audit(binary: Binary, swept: Iterable[tuple[int, dict[str, list[int]]]]) -> Audit:
     found: dict[tuple[str, str], list[int]] = {}
     instructions = 0
-    for count, hits in run(_sweep, _pieces(binary)):
+    for count, hits in swept:
         instructions += count
         for mnemonic, addresses in hits.items():
             for address in addresses:
@@ -81,6 +102,9 @@ def audit(path: Path, run: Map = map) -> Audit | None:
     findings = [
         Finding(_trait(binary.machine, mnemonic), mnemonic, function, len(addresses), min(addresses))
         for (mnemonic, function), addresses in found.items()
+    ]
+    findings += [
+        Finding(Trait.DISPATCH, RESOLVER, binary.function(address), 1, address) for address in binary.resolvers
     ]
     findings.sort(key=lambda item: (list(Trait).index(item.trait), item.function, item.mnemonic))
     return Audit(binary.machine, instructions, len(binary.starts), tuple(findings))
@@ -93,24 +117,26 @@ def _trait(machine: Machine, mnemonic: str) -> Trait:
     return trait
 
 
-def _pieces(binary: Binary) -> Iterator[tuple[Path, Machine, int, int, int]]:
-    """Path, machine, offset, size and address of each piece, cut where a function begins: decoding stays in step."""
+def _pieces(binary: Binary) -> Iterator[tuple[int, int, int]]:
+    """Offset, size and address of each piece, cut where a function begins: decoding stays in step."""
     for code in binary.code:
-        cuts = [0]
-        while cuts[-1] + PIECE < code.size:
-            index = bisect_left(binary.starts, code.address + cuts[-1] + PIECE)
-            if index == len(binary.starts) or binary.starts[index] >= code.address + code.size:
+        end = code.address + code.size
+        cuts = [code.address]
+        while code.bare or cuts[-1] + PIECE < end:
+            index = bisect_left(binary.starts, cuts[-1] + (1 if code.bare else PIECE))
+            if index == len(binary.starts) or binary.starts[index] >= end:
                 break
-            cuts.append(binary.starts[index] - code.address)
-        for begin, end in zip(cuts, [*cuts[1:], code.size], strict=True):
-            yield binary.path, binary.machine, code.offset + begin, end - begin, code.address + begin
+            cuts.append(binary.starts[index])
+        for low, high in pairwise([*cuts, end]):
+            yield code.offset + low - code.address, high - low, low
 
 
-def _sweep(piece: tuple[Path, Machine, int, int, int]) -> tuple[int, dict[str, list[int]]]:
+def _sweep_file(piece: tuple[Path, Machine, int, int, int]) -> tuple[int, dict[str, list[int]]]:
     path, machine, offset, size, address = piece
-    if size == 0:
-        return 0, {}
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        code = data[offset : offset + size]
-    sweep = x86.sweep if machine == "x86-64" else arm64.sweep
-    return sweep(code, address)
+    with path.open("rb") as file:
+        file.seek(offset)
+        return _sweep(machine, file.read(size), address)
+
+
+def _sweep(machine: Machine, code: bytes, address: int) -> tuple[int, dict[str, list[int]]]:
+    return (x86.sweep if machine == "x86-64" else arm64.sweep)(code, address)

@@ -78,7 +78,7 @@ def _show(options: argparse.Namespace, image: Image) -> None:
 
 
 def _instructions(options: argparse.Namespace, image: Image, store: Store, jobs: int) -> int:
-    from builder.audit.image import libraries
+    from builder.audit.image import contents
     from builder.audit.page import page
     from builder.audit.traits import MEANINGS, Trait
     from builder.cli.appearance import table
@@ -87,7 +87,7 @@ def _instructions(options: argparse.Namespace, image: Image, store: Store, jobs:
 
     with progress(options) as display:
         found = {
-            platform: libraries(store, manifest, jobs=jobs, progress=display)
+            platform: contents(store, manifest, jobs=jobs, progress=display)
             for platform, manifest in image.manifests.items()
         }
     if options.html:
@@ -95,23 +95,26 @@ def _instructions(options: argparse.Namespace, image: Image, store: Store, jobs:
         write_whole(options.html, page(image.digest, found).encode(), temporary=temporary)
     if options.json:
         platforms = {
-            platform: [{"path": item.path, "layer": item.layer, **item.audit.dump()} for item in items]
-            for platform, items in found.items()
+            platform: [{"path": item.path, "layer": item.layer, **item.audit.dump()} for item in held.libraries]
+            for platform, held in found.items()
         }
-        print(json.dumps({"digest": image.digest, "platforms": platforms}))
+        unread = {platform: [asdict(item) for item in held.unread] for platform, held in found.items()}
+        print(json.dumps({"digest": image.digest, "platforms": platforms, "unread": unread}))
         return 0
     print(image.digest)
     if options.quiet:
         return 0
-    for platform, items in found.items():
+    for platform, held in found.items():
         rows = []
-        for item in items:
+        for item in held.libraries:
             tally = item.audit.tally()
             if tally or options.verbose:
                 holds = ", ".join(f"{count:,} {trait.value}" for trait, count in tally.items())
                 rows.append((Path(item.path).name.partition(".cpython-")[0], holds))
-        count = sum(item.audit.instructions for item in items)
-        table(f"{platform}: {count:,} instructions in {len(items)} programs and libraries", ("library", "holds"), rows)
+        rows += [(Path(item.path).name, f"not decoded: {item.reason}") for item in held.unread]
+        count = sum(item.audit.instructions for item in held.libraries)
+        title = f"{platform}: {count:,} instructions in {len(held.libraries)} programs and libraries"
+        table(title, ("library", "holds"), rows)
     for trait in Trait:
         print(f"  {trait.value}: {MEANINGS[trait]}", file=sys.stderr)
     return 0

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.audit import scan
-from builder.audit.binary import read
+from builder.audit.binary import Unreadable, read
 from builder.audit.gate import audited, readable, refused
 from builder.audit.scan import Audit, audit, load
 from builder.audit.traits import Trait
@@ -96,7 +96,7 @@ def test_an_audit_survives_its_record(library: Path, tmp_path: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.data())
-def test_a_cut_or_bent_file_is_no_library_or_some_library(library: Path, tmp_path: Path, data: st.DataObject) -> None:
+def test_a_cut_or_bent_file_is_refused_or_some_library(library: Path, tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(library.read_bytes())
     if data.draw(st.booleans()):
         content = content[: data.draw(st.integers(0, len(content)))]
@@ -105,11 +105,21 @@ def test_a_cut_or_bent_file_is_no_library_or_some_library(library: Path, tmp_pat
             content[data.draw(st.integers(0, min(len(content) - 1, 2000)))] = data.draw(st.integers(0, 255))
     path = tmp_path / "bent.so"
     path.write_bytes(content)
-    found = audit(path)
-    assert found is None or isinstance(found, Audit)
+    try:
+        found = audit(path)
+    except Unreadable:
+        return
+    assert isinstance(found, Audit) if content.startswith(b"\x7fELF") else found is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"#!/bin/sh\n", b"\x7fELF" + b"\xff" * 200])
+@pytest.mark.parametrize("content", [b"\x7fELF", b"\x7fELF" + b"\xff" * 200])
+def test_what_claims_to_be_one_and_is_not(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(Unreadable):
+        read(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fEL", b"#!/bin/sh\n"])
 def test_what_is_no_library(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     assert read(tmp_path / "file") is None
