@@ -6,11 +6,11 @@ inside the image can see: its environment and its floating-point mode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from builder.hosts.offer import Offer
+from builder.hosts.offer import Accelerator, Offer
 from builder.platforms import NAMES, Platform
 from builder.spec import features
 from builder.spec.model import Spec, bytes_of
@@ -18,6 +18,7 @@ from builder.spec.model import Spec, bytes_of
 UNPINNED: Final[Mapping[str, tuple[str, ...]]] = {"arm64": ("sme",)}
 """Features that the profile `pinned` has no pin for, as docs/protocol.md, section 5, says."""
 
+_OTHER_MACHINE = "run it on a machine that has one, and give the process access to it"
 _OTHER_CPU = "run it on a newer CPU, or declare a lower hardware.cpu and build again"
 
 
@@ -65,7 +66,7 @@ def requirements(spec: Spec, offer: Offer) -> tuple[Requirement, ...]:
             offer.memory >= needed,
             "give it more: the machine's memory or the limit of the control group or process is too small",
         ),
-        Requirement("accelerator", "none", "; ".join(offer.accelerators) or "none", met=True, remedy=""),
+        *_accelerators(spec, offer.accelerators),
     )
 
 
@@ -81,6 +82,31 @@ def _cpu(spec: Spec, offer: Offer) -> Iterator[Requirement]:
     for name in dict.fromkeys((*getattr(spec.hardware.without, offer.architecture), *unpinned)):
         has = name in offer.features
         yield Requirement(f"CPU feature {name}", _having(False), _having(has), not has, "run it on a CPU without it")
+
+
+def _accelerators(spec: Spec, found: Sequence[Accelerator]) -> Iterator[Requirement]:
+    """What is asked of accelerators: of each that there is, since nothing says which one will be used."""
+    if spec.hardware.accelerator == "none":
+        yield Requirement("accelerator", "none", "; ".join(map(str, found)) or "none", met=True, remedy="")
+        return
+    models = ", ".join(one.model for one in found) or "none"
+    yield Requirement("accelerator", "an NVIDIA GPU and its driver", models, bool(found), _OTHER_MACHINE)
+    drivers, capabilities = [one.driver for one in found], [one.capability for one in found]
+    for name, least, own, remedy in (
+        ("accelerator driver", spec.hardware.cuda.driver, drivers, "install a newer driver"),
+        ("compute capability", spec.hardware.cuda.capability, capabilities, "run it on a newer GPU"),
+    ):
+        if least:
+            met = bool(own) and all(_at_least(one, least) for one in own)
+            says = ", ".join(dict.fromkeys(own)) or "none"
+            yield Requirement(name, f"{least} or newer", says, met, remedy if found else _OTHER_MACHINE)
+
+
+def _at_least(found: str, needed: str) -> bool:
+    """Whether a version is another or a later one; one that nobody knows is not."""
+    if not found.replace(".", "").isdecimal():
+        return False
+    return [int(part) for part in found.split(".") if part] >= [int(part) for part in needed.split(".")]
 
 
 def _having(has: bool) -> str:  # noqa: FBT001

@@ -23,6 +23,18 @@ _PATIENCE = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One accelerator: its model, its driver's version and its compute capability, `?` where nobody says."""
+
+    model: str
+    driver: str
+    capability: str
+
+    def __str__(self) -> str:
+        return f"{self.model}, driver {self.driver}, compute capability {self.capability}"
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What a machine has.
 
@@ -30,13 +42,13 @@ class Offer:
         architecture: by Debian's name, such as `amd64`; by the kernel's where Debian has none here.
         features: of the CPU, by the names that a spec uses.
         memory: bytes that a process of this user may take.
-        accelerators: one line each, with driver and capability as far as they can be told.
+        accelerators: with driver and capability as far as they can be told.
     """
 
     architecture: str
     features: frozenset[str]
     memory: int
-    accelerators: tuple[str, ...] = ()
+    accelerators: tuple[Accelerator, ...] = ()
 
 
 def this_machine(root: Path = Path("/")) -> Offer:
@@ -69,7 +81,7 @@ def memory(root: Path = Path("/")) -> int:
     return min([*limits, *(limit for limit in soft if limit != resource.RLIM_INFINITY)])
 
 
-def accelerators(root: Path = Path("/")) -> Iterator[str]:
+def accelerators(root: Path = Path("/")) -> Iterator[Accelerator]:
     """NVIDIA's, by the driver's own files; with compute capabilities where its tool is at hand."""
     version = _text(root / _NVIDIA / "version")
     if not version:
@@ -80,8 +92,7 @@ def accelerators(root: Path = Path("/")) -> Iterator[str]:
     for index, card in enumerate(cards):
         lines = (line.partition(":") for line in _text(card).splitlines())
         model = next((value.strip() for key, _, value in lines if key.strip() == "Model"), "NVIDIA")
-        capability = f", compute capability {capabilities[index]}" if index < len(capabilities) else ""
-        yield f"{model}, driver {driver}{capability}"
+        yield Accelerator(model, driver, capabilities[index] if index < len(capabilities) else "?")
 
 
 def _capabilities() -> list[str]:

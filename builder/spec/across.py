@@ -55,6 +55,7 @@ def problems(data: Mapping[str, object]) -> list[Problem]:
         *_fast_math(data),
         *_xla(data),
         *_features(data),
+        *_accelerator(data),
         *_floor(data),
         *_strings(data),
         *_results(data),
@@ -175,6 +176,16 @@ def _features(data: Mapping[str, object]) -> Iterator[Problem]:
             else:
                 continue
             yield Problem(("hardware", "without", name, index), why, hint)
+
+
+def _accelerator(data: Mapping[str, object]) -> Iterator[Problem]:
+    """What is asked of an accelerator is asked of none."""
+    hardware = _table(data, "hardware")
+    if hardware.get("accelerator", "none") == "none":
+        for key, value in _table(hardware, "cuda").items():
+            if value:
+                why = f"there is no accelerator of which {key} {value!r} could be asked"
+                yield Problem(("hardware", "cuda", key), why, 'set hardware.accelerator = "cuda"')
 
 
 def _floor(data: Mapping[str, object]) -> Iterator[Problem]:

@@ -30,6 +30,8 @@ _PATTERNS: tuple[tuple[str, str, str], ...] = (
     ("os.packages", "a Debian package", "a name such as 'libgomp1', or 'name=version'"),
     ("os.allow_scripts", "a SHA-256", "64 digits of 0-9 and a-f"),
     ("hardware.memory", "a size", "a whole number of KiB, MiB, GiB or TiB, such as '512MiB'"),
+    ("hardware.cuda.driver", "a version", "one to three numbers such as '550' or '550.54.15'"),
+    ("hardware.cuda.capability", "a compute capability", "two numbers such as '9.0'"),
     ("xla.flags", "a flag of XLA", "the name without dashes, such as 'xla_cpu_enable_fast_math'"),
     ("inputs", "a name", "letters, digits and '_', not starting with a digit"),
     ("outputs", "a name", "letters, digits and '_', not starting with a digit"),

@@ -275,6 +275,19 @@ class FeaturesTable(_Table):
     """Of 64-bit Arm CPUs, such as `sve`."""
 
 
+def _anything(table: CudaTable) -> bool:
+    return not (table.driver or table.capability)
+
+
+class CudaTable(_Table):
+    """What NVIDIA's GPUs must be, for `accelerator = "cuda"`."""
+
+    driver: Annotated[str, Field(pattern=r"^([0-9]{1,4}([.][0-9]{1,4}){0,2})?$", examples=["550.54"])] = ""
+    """The oldest version of the driver; empty: any."""
+    capability: Annotated[str, Field(pattern=r"^([0-9]{1,2}[.][0-9])?$", examples=["9.0"])] = ""
+    """The least compute capability; empty: any."""
+
+
 class HardwareTable(_Table):
     """What a node must have."""
 
@@ -286,8 +299,10 @@ class HardwareTable(_Table):
     """What the CPU must not have, for code that chooses its way by it: a node that has it is refused."""
     memory: Size = "1GiB"
     """Memory that a run may use: a whole number of KiB, MiB, GiB or TiB."""
-    accelerator: Literal["none"] = "none"
-    """What computes besides the CPU."""
+    accelerator: Literal["none", "cuda"] = "none"
+    """What a node must have besides its CPU: a node without it is refused."""
+    cuda: Annotated[CudaTable, Field(exclude_if=_anything)] = CudaTable()
+    """Which driver and compute capability."""
     forbid: Annotated[tuple[Literal["rsqrt-approximation", "flush-to-zero", "tf32", "fast-math"], ...], _UNIQUE] = ()
     """What must not happen to numbers; flags that do not guarantee it are an error."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kernels.runtime import environment
-from kernels.runtime.declared import Declared
+from kernels.runtime.accelerator import Accelerator
+from kernels.runtime.declared import Cuda, Declared
 from kernels.runtime.errors import HostError, KernelError
 from kernels.runtime.host import Host
 
@@ -37,6 +38,7 @@ UNPINNED = {"arm64": ("sme",)}
 (minilm's products over 1536 values parted from every other Arm CPU's), and jaxlib 0.10 has no switch for them."""
 
 _OTHER_CPU = "run it on a newer CPU, or declare a lower hardware.cpu and build again"
+_OTHER_MACHINE = "run it on a machine that has one, and give the process access to it"
 _ENVIRONMENT = "start the image with the environment that its own configuration sets"
 _MODE = "start the image from a process that leaves the floating-point mode alone"
 
@@ -123,11 +125,37 @@ def machine(declared: Declared, host: Host) -> list[Requirement]:
             host.memory >= declared.memory,
             "give it more: the machine's memory or the limit of the container or process is too small",
         ),
+        *_accelerators(declared.cuda, host.accelerators),
         Requirement("rounding", "to nearest", "to nearest" if host.nearest else "another mode", host.nearest, _MODE),
         Requirement(
             "subnormal numbers", "kept", "kept" if host.denormals else "flushed to zero", host.denormals, _MODE
         ),
     ]
+
+
+def _accelerators(wanted: Cuda | None, found: Sequence[Accelerator]) -> list[Requirement]:
+    """What is asked of accelerators: of each that there is, since nothing says which one will be used."""
+    if wanted is None:
+        return []
+    models = ", ".join(one.model for one in found) or "none"
+    lines = [Requirement("accelerator", "an NVIDIA GPU and its driver", models, bool(found), _OTHER_MACHINE)]
+    for name, least, own, remedy in (
+        ("accelerator driver", wanted.driver, [one.driver for one in found], "install a newer driver"),
+        ("compute capability", wanted.capability, [one.capability for one in found], "run it on a newer GPU"),
+    ):
+        if least:
+            met = bool(own) and all(_at_least(one, least) for one in own)
+            says = ", ".join(dict.fromkeys(own)) or "none"
+            lines.append(Requirement(name, f"{least} or newer", says, met, remedy if found else _OTHER_MACHINE))
+    return lines
+
+
+def _at_least(found: str, needed: str) -> bool:
+    """Whether one version, of numbers with dots between, is another or a later one; one that nobody knows is not."""
+    if not found.replace(".", "").isdecimal():
+        return False
+    mine, least = ([int(part) for part in text.split(".") if part] for text in (found, needed))
+    return mine >= least
 
 
 def variables(pinned: Mapping[str, str], environ: Mapping[str, str]) -> list[Requirement]:

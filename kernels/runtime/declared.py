@@ -35,6 +35,14 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Cuda:
+    """What is asked of NVIDIA's GPUs: the least driver and compute capability; empty: any."""
+
+    driver: str
+    capability: str
+
+
+@dataclass(frozen=True, slots=True)
 class Declared:
     """One kernel's declarations. `identity` is the hex SHA-256 of `spec.json`; `memory` is in bytes."""
 
@@ -52,6 +60,7 @@ class Declared:
     features: Mapping[str, Sequence[str]]
     without: Mapping[str, Sequence[str]]
     memory: int
+    cuda: Cuda | None
     weights: tuple[str, ...]
     inputs: Mapping[str, Table]
     outputs: Mapping[str, Table]
@@ -88,8 +97,9 @@ def parse(data: bytes) -> Declared:
     size = re.fullmatch(r"([0-9]+)(KiB|MiB|GiB|TiB)", hardware["memory"])
     if size is None:
         raise ValueError(f"memory {hardware['memory']!r}")
-    if hardware["accelerator"] != "none":
+    if hardware["accelerator"] not in {"none", "cuda"}:
         raise ValueError(f"accelerator {hardware['accelerator']!r}")
+    cuda = hardware.get("cuda", {"driver": "", "capability": ""})
     return Declared(
         identity=hashlib.sha256(data).hexdigest(),
         name=kernel["name"],
@@ -105,6 +115,7 @@ def parse(data: bytes) -> Declared:
         features=hardware.get("features", {}),
         without=hardware.get("without", {}),
         memory=int(size[1]) * UNITS[size[2]],
+        cuda=Cuda(cuda["driver"], cuda["capability"]) if hardware["accelerator"] == "cuda" else None,
         weights=tuple(spec["weights"]),
         inputs={name: _table(table) for name, table in spec["inputs"].items()},
         outputs={name: _table(table) for name, table in spec["outputs"].items()},

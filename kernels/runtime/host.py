@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernels.runtime import dispatch, memory
+from kernels.runtime.accelerator import Accelerator
 from kernels.runtime.errors import HostError
 
 PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
@@ -35,6 +36,8 @@ class Host:
     """Subnormal numbers are kept, neither read nor written as zero."""
     facts: Mapping[str, Fact] = field(default_factory=dict)
     """What else is worth knowing when results differ."""
+    accelerators: tuple[Accelerator, ...] = ()
+    """What computes besides the CPU; empty too if nobody looked."""
 
     @property
     def platform(self) -> str:

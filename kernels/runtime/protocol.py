@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kernels.runtime import check, declared, environment, folder, host, memory
+from kernels.runtime import accelerator, check, declared, environment, folder, host, memory
 from kernels.runtime.errors import HostError, InputError, KernelError, RunError, Step
 from kernels.runtime.receipt import Draft, plain
 
@@ -76,7 +76,7 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
         folder.clear(places.target)
         spec = declared.read(places.root)
         draft.kernel(spec)
-        observed = host.observe()
+        observed = accelerator.seen(host.observe(), spec.cuda)
         draft.host(observed.described())
         pinned = environment.read(places.root)
         check.admit(spec, observed, pinned, environ)

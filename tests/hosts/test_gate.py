@@ -10,9 +10,10 @@ import pytest
 
 from builder.hosts import offer
 from builder.hosts.gate import requirements
-from builder.hosts.offer import Offer, accelerators, cpu_features, memory, this_machine
+from builder.hosts.offer import Accelerator, Offer, accelerators, cpu_features, memory, this_machine
 from builder.spec import features
 from builder.spec.model import Spec
+from kernels.runtime import accelerator as inner
 from kernels.runtime import check, declared, host
 from kernels.runtime import memory as inside
 
@@ -164,7 +165,31 @@ def test_an_accelerator_and_its_driver(tmp_path):
     put(tmp_path, "proc/driver/nvidia/version", NVIDIA)
     for bus in ("0000:17:00.0", "0000:b3:00.0"):
         put(tmp_path, f"proc/driver/nvidia/gpus/{bus}/information", "Model: \t\t NVIDIA H100\nIRQ: 7\n")
-    assert list(accelerators(tmp_path)) == ["NVIDIA H100, driver 570.86.15"] * 2
+    found = list(accelerators(tmp_path))
+    assert found == [Accelerator("NVIDIA H100", "570.86.15", "?")] * 2
+    assert found == [
+        Accelerator(one.model, one.driver, one.capability) for one in inner.nvidia(tmp_path / offer._NVIDIA)
+    ]
+    assert str(found[0]) == "NVIDIA H100, driver 570.86.15, compute capability ?"
+
+
+@pytest.mark.parametrize("there", [(), ("9.0",), ("?",), ("9.0", "6.1"), ("10.0",)])
+@pytest.mark.parametrize("driver", ["550.54", "600", ""])
+@pytest.mark.parametrize("capability", ["9.0", "6.1", ""])
+def test_inside_and_outside_ask_the_same_of_accelerators(there, driver, capability):
+    spec = spec_of(accelerator="cuda", cuda={"driver": driver, "capability": capability})
+    asked = declared.parse(spec.model_dump_json(by_alias=True).encode())
+    own = tuple(Accelerator("NVIDIA H100", "570.86.15", one) for one in there)
+    theirs = tuple(inner.Accelerator("NVIDIA H100", "570.86.15", one) for one in there)
+    seen = host.Host("x86_64", HASWELL, cores=2, memory=4 << 30, nearest=True, denormals=True, accelerators=theirs)
+    names = ("accelerator", "accelerator driver", "compute capability")
+    lines = [
+        [(item.name, item.needed, item.found, item.met, item.remedy) for item in found if item.name in names]
+        for found in (check.machine(asked, seen), requirements(spec, dataclasses.replace(GOOD, accelerators=own)))
+    ]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 1 + bool(driver) + bool(capability)
+    assert lines[0][0][3] == bool(there)
 
 
 @pytest.mark.parametrize(

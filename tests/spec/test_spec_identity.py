@@ -43,7 +43,7 @@ OTHER = {
     "hardware.cpu.amd64": "x86-64-v3",
     "hardware.cpu.arm64": "armv8-a",
     "hardware.memory": "3GiB",
-    "hardware.accelerator": None,
+    "hardware.accelerator": "cuda",
     "hardware.forbid": [],
     "weights.w.source": "file:w.npz",
     "inputs.text.dtype": "float32",
@@ -57,7 +57,7 @@ OTHER = {
 }
 """Another value for each field of the full spec."""
 
-ONE_VALUE = {"os.distribution", "compiler.name", "determinism.randomness", "hardware.accelerator"}
+ONE_VALUE = {"os.distribution", "compiler.name", "determinism.randomness"}
 """Fields that have no other value yet."""
 
 

@@ -358,6 +358,17 @@ def test_no_cpu_is_asked_for_what_none_can_be(hardware, loc, message):
     assert refused(hardware=hardware) == [(("hardware", *loc), message)]
 
 
+def test_an_accelerator_is_asked_for_before_what_it_must_be():
+    cuda = {"driver": "550.54", "capability": "9.0"}
+    assert spec_of(hardware={"accelerator": "cuda", "cuda": cuda}).hardware.cuda.capability == "9.0"
+    assert refused(hardware={"cuda": {"driver": "550"}}) == [
+        (("hardware", "cuda", "driver"), "there is no accelerator of which driver '550' could be asked")
+    ]
+    for key, value in (("driver", "new"), ("driver", "550."), ("capability", "9"), ("capability", "sm_90")):
+        ((loc, _),) = refused(hardware={"accelerator": "cuda", "cuda": {key: value}})
+        assert loc == ("hardware", "cuda", key)
+
+
 def test_the_portable_profile_has_a_floor():
     portable = {"profile": "portable"}
     assert spec_of(determinism=portable, hardware={"cpu": {"amd64": "x86-64-v3"}})

@@ -13,7 +13,8 @@ import pytest
 import rfc8785
 
 from builder.spec import features
-from kernels.runtime import arm, check, declared, host, x86
+from kernels.runtime import accelerator, arm, check, declared, host, x86
+from kernels.runtime.accelerator import Accelerator
 from kernels.runtime.errors import HostError, KernelError
 
 amd64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86-64")
@@ -78,11 +79,87 @@ def test_an_image_of_one_platform_asks_for_that_architecture(tiny):
     assert str(line) == "architecture: needs arm64, found amd64: run it on a machine of that architecture"
 
 
-def test_an_accelerator_that_nothing_here_serves_is_refused(tiny):
-    tiny.spec["hardware"]["accelerator"] = "cuda"
+def test_an_accelerator_that_nothing_here_knows_is_refused(tiny):
+    tiny.spec["hardware"]["accelerator"] = "abacus"
     (tiny.folder / "spec.json").write_bytes(rfc8785.dumps(tiny.spec))
-    with pytest.raises(KernelError, match="accelerator 'cuda'"):
+    with pytest.raises(KernelError, match="accelerator 'abacus'"):
         declared.read(tiny.root)
+
+
+H100, OLD, DUMB = (
+    Accelerator("NVIDIA H100", "570.86.15", "9.0"),
+    Accelerator("Tesla P4", "470.256.02", "6.1"),
+    Accelerator("NVIDIA H100", "570.86.15", "?"),
+)
+OTHER_MACHINE = "run it on a machine that has one, and give the process access to it"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "there", "expected"),
+    [
+        ({}, [H100], []),
+        ({"driver": "570", "capability": "9.0"}, [H100], []),
+        ({"driver": "570.86.15", "capability": "8.0"}, [H100, H100], []),
+        ({}, [], [f"accelerator: needs an NVIDIA GPU and its driver, found none: {OTHER_MACHINE}"]),
+        (
+            {"driver": "550", "capability": "9.0"},
+            [],
+            [
+                f"accelerator: needs an NVIDIA GPU and its driver, found none: {OTHER_MACHINE}",
+                f"accelerator driver: needs 550 or newer, found none: {OTHER_MACHINE}",
+                f"compute capability: needs 9.0 or newer, found none: {OTHER_MACHINE}",
+            ],
+        ),
+        (
+            {"driver": "570.86.16", "capability": "10.0"},
+            [H100],
+            [
+                "accelerator driver: needs 570.86.16 or newer, found 570.86.15: install a newer driver",
+                "compute capability: needs 10.0 or newer, found 9.0: run it on a newer GPU",
+            ],
+        ),
+        (
+            {"capability": "7.0"},
+            [H100, OLD],
+            ["compute capability: needs 7.0 or newer, found 9.0, 6.1: run it on a newer GPU"],
+        ),
+        ({"capability": "7.0"}, [DUMB], ["compute capability: needs 7.0 or newer, found ?: run it on a newer GPU"]),
+    ],
+)  # fmt: skip
+def test_an_accelerator_is_asked_for_line_by_line(tiny, cuda, there, expected):
+    full = {"driver": "", "capability": ""} | cuda
+    tiny.write_spec(hardware={"accelerator": "cuda", **({"cuda": full} if cuda else {})})
+    machine = dataclasses.replace(GOOD, accelerators=tuple(there))
+    spec = declared.read(tiny.root)
+    assert [str(item) for item in check.machine(spec, machine) if not item.met] == expected
+    none = dataclasses.replace(spec, cuda=None)
+    assert all(item.met for item in check.machine(none, machine))
+
+
+def test_accelerators_by_the_drivers_own_files(tmp_path, monkeypatch):
+    assert accelerator.nvidia(tmp_path) == []
+    (tmp_path / "gpus/0000:17:00.0").mkdir(parents=True)
+    (tmp_path / "gpus/0000:17:00.0/information").write_text("Model: \t\t NVIDIA H100\nIRQ: 7\n")
+    said = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\nGCC version: 12.3.0\n"
+    (tmp_path / "version").write_text(said)
+    monkeypatch.setattr(accelerator, "TOOL", str(tmp_path / "absent"))
+    assert accelerator.nvidia(tmp_path) == [DUMB]
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\necho 9.0\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(accelerator, "TOOL", str(tool))
+    assert accelerator.nvidia(tmp_path) == [H100]
+
+
+@pytest.mark.skipif(bool(accelerator.nvidia()), reason="this machine has one")
+def test_a_run_without_its_accelerator_is_refused(tiny, source):
+    tiny.write_spec(hardware={"accelerator": "cuda", "cuda": {"driver": "550", "capability": ""}})
+    ran = tiny.call(source)
+    assert ran.code == 3
+    assert "accelerator: needs an NVIDIA GPU and its driver, found none" in ran.stderr
+    unmet = ran.receipt["result"]["error"]["unmet"]
+    assert [item["name"] for item in unmet] == ["accelerator", "accelerator driver"]
+    assert ran.receipt["host"]["accelerators"] == []
 
 
 @amd64
