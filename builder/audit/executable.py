@@ -33,8 +33,8 @@ from builder.errors import IntegrityError
 MOST: Final = 1 << 30
 """Bytes of a serialised executable; smollm2's have a few million. Protocol buffers end at 2 GiB."""
 
-_INNER: Final = frozenset({"kernel", "while", "conditional", "call", "copy"})
-"""Kinds of steps that run emitted code, or other steps, or none."""
+_INNER: Final = frozenset({"kernel", "sort", "while", "conditional", "call", "copy"})
+"""Kinds of steps that run emitted code (a sort runs its comparison), or other steps, or none."""
 
 _SOURCES: Final = 6
 """Operations of one kernel that are named: a fusion can hold hundreds."""
@@ -61,12 +61,13 @@ class Kernel:
 class Call:
     """A step that code outside of the executable computes: its kind (`ynn-fusion`, `custom-call`) and its target.
 
-    `operations` are named as a kernel's are.
+    `operations` are named as a kernel's are; `floats` if its result is of a floating-point or complex type.
     """
 
     kind: str
     target: str
     operations: tuple[str, ...]
+    floats: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +205,19 @@ def _used(
         if symbol := step.kernel_thunk.kernel_name or step.sort_thunk.comparator_name:
             found.setdefault(symbol, {}).update(operations)
         if step.kind not in _INNER:
-            calls.append(Call(step.kind, step.custom_call_thunk.target_name, tuple(operations)[:_SOURCES]))
+            floats = instruction is None or _floats(instruction.shape)
+            calls.append(Call(step.kind, step.custom_call_thunk.target_name, tuple(operations)[:_SOURCES], floats))
     kernels = {symbol: Kernel(symbol, tuple(names)[:_SOURCES]) for symbol, names in sorted(found.items())}
     return kernels, tuple(calls)
+
+
+def _floats(shape: Any) -> bool:
+    """By the names of xla.PrimitiveType: F32, BF16, F8E4M3, C64; a tuple's by its parts'."""
+    names = shape.DESCRIPTOR.fields_by_name["element_type"].enum_type.values_by_number
+    named = names.get(shape.element_type)
+    if named is not None and named.name == "TUPLE":
+        return any(_floats(part) for part in shape.tuple_shapes)
+    return named is None or named.name.startswith(("F", "BF", "C"))
 
 
 def _operations(instruction: Any, computations: Mapping[int, Any], frames: list[str]) -> dict[str, None]:

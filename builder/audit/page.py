@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from builder.audit.gate import readable
 from builder.audit.image import Contents, Library
 from builder.audit.scan import Audit
-from builder.audit.traits import MEANINGS, REFUSED, Trait
+from builder.audit.traits import EVERYWHERE, MEANINGS, REFUSED, Trait
 from builder.platforms import Platform
 from builder.resources import shipped
 from builder.spec.findings import printable
@@ -30,7 +30,7 @@ def page(digest: str, platforms: Mapping[Platform, Contents]) -> str:
     return (
         _templates()
         .get_template("audit.html.j2")
-        .render(digest=digest, platforms=found, traits=list(Trait), meanings=MEANINGS, refused=REFUSED)
+        .render(digest=digest, platforms=found, traits=EVERYWHERE, meanings=MEANINGS, refused=REFUSED)
     )
 
 

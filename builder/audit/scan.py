@@ -58,6 +58,11 @@ class Audit:
         return asdict(self)
 
 
+def order(finding: Finding) -> tuple[int, str, str]:
+    """How findings are sorted."""
+    return list(Trait).index(finding.trait), finding.function, finding.mnemonic
+
+
 def load(data: Mapping[str, Any]) -> Audit:
     """What `Audit.dump` gave."""
     rows = (Finding(**{**row, "trait": Trait(row["trait"])}) for row in data["findings"])
@@ -106,7 +111,7 @@ def _audit(binary: Binary, swept: Iterable[tuple[int, dict[str, list[int]]]]) ->
     findings += [
         Finding(Trait.DISPATCH, RESOLVER, binary.function(address), 1, address) for address in binary.resolvers
     ]
-    findings.sort(key=lambda item: (list(Trait).index(item.trait), item.function, item.mnemonic))
+    findings.sort(key=order)
     return Audit(binary.machine, instructions, len(binary.starts), tuple(findings))
 
 

@@ -21,6 +21,7 @@ class Trait(StrEnum):
     CLOCK = "clock"
     DISPATCH = "dispatch"
     FMA = "fma"
+    FLOAT = "float"
 
 
 MEANINGS: Final[Mapping[Trait, str]] = {
@@ -33,7 +34,11 @@ MEANINGS: Final[Mapping[Trait, str]] = {
     Trait.CLOCK: "reads a clock or a counter",
     Trait.DISPATCH: "asks which CPU this is, for code that chooses its way by it",
     Trait.FMA: "multiplies and adds with one rounding: the source's own, or a compiler's contraction",
+    Trait.FLOAT: "computes in floating point, in code that XLA emitted",
 }
 
 REFUSED: Final = frozenset({Trait.ESTIMATE, Trait.X87, Trait.FLUSH, Trait.MODE, Trait.RANDOM, Trait.CLOCK})
 """What a kernel's own code may not hold."""
+
+EVERYWHERE: Final = tuple(trait for trait in Trait if trait is not Trait.FLOAT)
+"""What is looked for in any code; the rest in XLA's only."""

@@ -80,7 +80,7 @@ def _show(options: argparse.Namespace, image: Image) -> None:
 def _instructions(options: argparse.Namespace, image: Image, store: Store, jobs: int) -> int:
     from builder.audit.image import contents
     from builder.audit.page import page
-    from builder.audit.traits import MEANINGS, Trait
+    from builder.audit.traits import EVERYWHERE, MEANINGS
     from builder.cli.appearance import table
     from builder.cli.display import progress
     from builder.store.atomic import unique_name, write_whole
@@ -115,6 +115,6 @@ def _instructions(options: argparse.Namespace, image: Image, store: Store, jobs:
         count = sum(item.audit.instructions for item in held.libraries)
         title = f"{platform}: {count:,} instructions in {len(held.libraries)} programs and libraries"
         table(title, ("library", "holds"), rows)
-    for trait in Trait:
+    for trait in EVERYWHERE:
         print(f"  {trait.value}: {MEANINGS[trait]}", file=sys.stderr)
     return 0
