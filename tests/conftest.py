@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,18 @@ CHECKS: dict[str, Callable[[], str | None]] = {
 }
 
 
+LONGEST = ("e2e", "backends", "kernels", "packaging", "harness")
+"""Folders whose files take longest, in this order. xdist gives out whole files and by itself those with the fewest
+tests last, which are the whole builds: at the end all workers but one had nothing to do."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        here = Path(__file__).parent
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path.relative_to(here).parts[0], len(LONGEST)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
         pytest.skip("takes minutes; run with --slow")
@@ -110,6 +123,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         for _ in range(2):  # the second time, those that others were made of
             if left := in_the_engine() - session.config.stash[BEFORE]:
                 subprocess.run(["docker", "rmi", *sorted(left)], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

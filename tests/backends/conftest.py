@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 from benches import Bench, bench
@@ -35,9 +36,13 @@ def backend(store: Store, shell: Artifact) -> EmbeddedBackend:
 
 
 @pytest.fixture(scope="session")
-def benches(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bench]:
-    """A function from a compiler's name and platforms (this machine's alone if none) to a bench that has it."""
-    folder = tmp_path_factory.mktemp("real")
+def benches(shared: Path) -> Callable[..., Bench]:
+    """A function from a compiler's name and platforms (this machine's alone if none) to a bench that has it.
+
+    All processes of a test run have one store: what one of them fetched and unpacked, others find.
+    """
+    folder = shared / "real"
+    folder.mkdir(exist_ok=True)
     store = Store(folder / "store")
 
     @cache

@@ -141,11 +141,8 @@ Once = Callable[[str, Callable[[Path], Built]], Built]
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+def once(shared: Path) -> Once:
     """A function that makes what all processes of a test run share: the first to ask makes it, others wait."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-    shared.mkdir(exist_ok=True)
 
     def get(name: str, make: Callable[[Path], Built]) -> Built:
         record = shared / f"{name}.json"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import debs
@@ -36,7 +37,13 @@ INPUTS = {
 }
 
 
-def unpack(folder: Path, inputs: Mapping[str, tuple[str, bytes]]) -> subprocess.CompletedProcess[str]:
+Spoil = Callable[[Path], object]
+
+
+def unpack(
+    folder: Path, inputs: Mapping[str, tuple[str, bytes]], spoil: Spoil = lambda _: None
+) -> subprocess.CompletedProcess[str]:
+    """Run unpack.sh on inputs; `spoil` is given their folder before that."""
     (folder / "inputs").mkdir()
     (folder / "root").mkdir()
     lines = ["# a comment\n"]
@@ -44,6 +51,7 @@ def unpack(folder: Path, inputs: Mapping[str, tuple[str, bytes]]) -> subprocess.
         (folder / "inputs" / name).write_bytes(data)
         lines.append(f"{hashlib.sha256(data).hexdigest()}\t{len(data)}\t{kind}\t{name}\n")
     (folder / "inputs.txt").write_text("".join(lines))
+    spoil(folder / "inputs")
     shutil.copy(TEMPLATES / "unpack.sh", folder)
     line = [BUSYBOX, "sh", "unpack.sh", BUSYBOX, str(folder / "root")]
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False, env={"PATH": "/nowhere"})
@@ -75,6 +83,23 @@ def test_one_broken_archive_among_many_fails_the_whole(tmp_path: Path, number: i
     run = unpack(tmp_path, INPUTS | {name: (INPUTS[name][0], b"junk")})
     assert run.returncode != 0
     assert f"unpack.sh: inputs/{name} cannot be unpacked" in run.stderr
+    assert not any((tmp_path / "root").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), r"is not \d+ bytes long"),
+        (lambda path: path.write_bytes(bytes(path.stat().st_size)), "has the SHA-256"),
+        (lambda path: path.unlink(), r"is missing; fetch\.py gets it"),
+    ],
+    ids=["size", "content", "absent"],
+)
+def test_an_input_that_is_not_the_locked_one(tmp_path: Path, spoil: Spoil, what: str) -> None:
+    """Refused before anything is unpacked."""
+    run = unpack(tmp_path, INPUTS, lambda folder: spoil(folder / "jax-1-py3.whl"))
+    assert run.returncode != 0
+    assert re.search(rf"unpack\.sh: inputs/jax-1-py3\.whl {what}", run.stderr)
     assert not any((tmp_path / "root").iterdir())
 
 

@@ -51,12 +51,10 @@ def _replace(made: Path, command: list) -> None:
 
 
 @pytest.fixture(scope="session")
-def libraries(tmp_path_factory):
+def libraries(shared):
     """The folder of compiled libraries, one for all processes; KBUILD_TEST_PORTABLE names one to keep between runs."""
     if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = Path(os.environ.get("KBUILD_TEST_PORTABLE") or shared / "portable")
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
