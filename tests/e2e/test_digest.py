@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,76 @@ from .conftest import Built, kbuild, manifest, write_kernel
 pytestmark = [pytest.mark.network, pytest.mark.sandbox]
 
 
-def rebuilt(small: Built, folder: Path, **options: object) -> str:
-    """Build the locked kernel with nothing but downloads in a new store."""
-    spec = small.copy(folder / "kernel")
-    store = small.downloads(folder / "store")
-    env = {"KBUILD_STORE": str(store), "KBUILD_OFFLINE": "1", **options.pop("env", {})}
-    return kbuild(spec, env=env, **options).digest
+Edit = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Around:
+    """What surrounds a build: words before the command, variables, and what was done to the kernel's folder."""
+
+    prefix: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    edit: Edit = lambda _: None
+
+
+def umask(mask: str) -> Around:
+    return Around(("sh", "-c", f'umask {mask}; exec "$@"', "sh"))
+
+
+def remarks_and_line_ends(folder: Path) -> None:
+    spec, lock = folder / "spec.toml", folder / "spec.lock"
+    spec.write_bytes(b"# a remark\r\n" + spec.read_bytes().replace(b"\n", b"\r\n"))
+    lock.write_bytes(lock.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def another_order_and_age(folder: Path) -> None:
+    """Folders list their files in the order in which they came, on a tmpfs the last first."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in sorted(files, reverse=True):
+        (folder / name).unlink()
+        (folder / name).write_bytes(files[name])
+        os.utime(folder / name, (0, 0))
+
+
+AROUND = {
+    "time zone and locale": Around(env={"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}),
+    "hash seed": Around(env={"PYTHONHASHSEED": "1", "PYTHONUTF8": "0", "LC_ALL": "C"}),
+    "one job": Around(
+        env={
+            "PYTHONHASHSEED": "4294967295", "KBUILD_JOBS": "1", "SOURCE_DATE_EPOCH": "1", "CFLAGS": "-O0",
+            "CC": "false",
+        }
+    ),
+    "seven jobs": Around(
+        env={"KBUILD_JOBS": "7", "TMPDIR": "/dev/shm", "GCC_COLORS": "", "C_INCLUDE_PATH": "/nowhere", "LD_DEBUG": ""}
+    ),
+    "umask 000": umask("000"),
+    "umask 077": umask("077"),
+    "one core": Around(("taskset", "-c", "0")),
+    "remarks and line ends": Around(edit=remarks_and_line_ends),
+    "another order and age": Around(edit=another_order_and_age),
+}  # fmt: skip
+TOGETHER = [
+    ("time zone and locale", "seven jobs", "umask 000", "remarks and line ends"),
+    ("hash seed", "umask 077", "one core", "another order and age"),
+]
+"""A build takes 11 s of CPU: each of these has the embedded backend run once for several claims; one that fails is
+found by `--slow`, which tries each alone."""
+
+
+def rebuilt(small: Built, folder: Path, *names: str) -> str:
+    """Build the locked kernel with nothing but downloads in a new store, on a file system in memory."""
+    around = [AROUND[name] for name in names]
+    place = Path("/dev/shm") / f"kbuild {os.getpid()} ü"
+    env = {"KBUILD_STORE": str(small.downloads(folder / "store")), "KBUILD_OFFLINE": "1"}
+    try:
+        spec = small.copy(place)
+        for one in around:
+            one.edit(place)
+            env |= one.env
+        return kbuild(spec, env=env, prefix=[word for one in around for word in one.prefix]).digest
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def test_a_second_run_gives_the_same_digest_and_makes_nothing(small: Built) -> None:
@@ -29,38 +95,27 @@ def test_a_second_run_gives_the_same_digest_and_makes_nothing(small: Built) -> N
     assert "nothing changed" in again.stderr
 
 
-def test_an_empty_store_and_another_folder(small: Built, tmp_path: Path) -> None:
-    assert rebuilt(small, tmp_path / "a folder with spaces ü") == small.digest
+@pytest.mark.parametrize("names", TOGETHER, ids=", ".join)
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset")
+def test_nothing_around_a_build_shows_in_it(small: Built, tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert rebuilt(small, tmp_path, *names) == small.digest
 
 
-def test_downloads_from_scratch(both: Built, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AROUND)
+def test_nor_does_it_alone(small: Built, tmp_path: Path, name: str) -> None:
+    assert rebuilt(small, tmp_path, name) == small.digest
+
+
+def test_downloads_from_scratch(small: Built, tmp_path: Path) -> None:
+    spec = small.copy(tmp_path / "kernel")
+    assert kbuild(spec, env={"KBUILD_STORE": str(tmp_path / "store"), **AROUND["one job"].env}).digest == small.digest
+
+
+@pytest.mark.slow
+def test_downloads_for_both_platforms_from_scratch(both: Built, tmp_path: Path) -> None:
     spec = both.copy(tmp_path / "kernel")
     assert kbuild(spec, env={"KBUILD_STORE": str(tmp_path / "store")}).digest == both.digest
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"},
-        {"PYTHONHASHSEED": "1", "PYTHONUTF8": "0", "LC_ALL": "C"},
-        {"PYTHONHASHSEED": "4294967295", "KBUILD_JOBS": "1", "SOURCE_DATE_EPOCH": "1", "CFLAGS": "-O0", "CC": "false"},
-        {"KBUILD_JOBS": "7", "TMPDIR": "/dev/shm", "GCC_COLORS": "", "C_INCLUDE_PATH": "/nowhere", "LD_DEBUG": ""},
-    ],
-    ids=["time zone and locale", "hash seed", "one job", "seven jobs"],
-)
-def test_environments(small: Built, tmp_path: Path, environment: dict[str, str]) -> None:
-    assert rebuilt(small, tmp_path, env=environment) == small.digest
-
-
-@pytest.mark.parametrize("mask", ["000", "077"])
-def test_umask(small: Built, tmp_path: Path, mask: str) -> None:
-    prefix = ["sh", "-c", f'umask {mask}; exec "$@"', "sh"]
-    assert rebuilt(small, tmp_path, prefix=prefix) == small.digest
-
-
-@pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset")
-def test_one_core(small: Built, tmp_path: Path) -> None:
-    assert rebuilt(small, tmp_path, prefix=["taskset", "-c", "0"]) == small.digest
 
 
 @pytest.mark.root
@@ -93,30 +148,6 @@ def _readable_by_nobody(path: str) -> bool:
     return (
         subprocess.run(probe, env={**os.environ, "PYTHONPATH": root}, capture_output=True, check=False).returncode == 0
     )
-
-
-def test_comments_order_and_line_ends_do_not_count(small: Built, tmp_path: Path) -> None:
-    spec = small.copy(tmp_path / "kernel")
-    text = spec.read_text().replace("\n", "\r\n")
-    spec.write_bytes(b"# a remark\r\n" + text.encode())
-    lock = spec.with_suffix(".lock")
-    lock.write_bytes(lock.read_bytes().replace(b"\n", b"\r\n"))
-    env = {"KBUILD_STORE": str(small.downloads(tmp_path / "store")), "KBUILD_OFFLINE": "1"}
-    assert kbuild(spec, env=env).digest == small.digest
-
-
-def test_files_read_in_another_order_from_another_file_system(small: Built, tmp_path: Path) -> None:
-    folder = Path("/dev/shm") / f"kbuild-{os.getpid()}"
-    try:
-        names = sorted((path.name for path in small.spec.parent.iterdir()), reverse=True)
-        (folder / "kernel").mkdir(parents=True)
-        for name in names:
-            shutil.copyfile(small.spec.parent / name, folder / "kernel" / name)
-            os.utime(folder / "kernel" / name, (0, 0))
-        env = {"KBUILD_STORE": str(small.downloads(tmp_path / "store")), "KBUILD_OFFLINE": "1"}
-        assert kbuild(folder / "kernel" / "spec.toml", env=env).digest == small.digest
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_another_model_is_another_digest_and_one_new_layer(small: Built, tmp_path: Path) -> None:
