@@ -32,6 +32,15 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--platform", choices=("linux/amd64", "linux/arm64"), help="default: this machine's, else emulated"
     )
+    asked = verb.add_mutually_exclusive_group()
+    asked.add_argument(
+        "--operations", action="store_true",
+        help="also list every operation's hash, so that kbuild diff names the first that differs (portable kernels)",
+    )  # fmt: skip
+    asked.add_argument(
+        "--referee", metavar="PATH", action="append", default=[],
+        help="also compute this operation by the referee, for kbuild diff --referee (portable kernels)",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,11 +61,23 @@ def run(options: argparse.Namespace) -> int:
             inputs[-1].write_text(json.dumps(given, ensure_ascii=False), encoding="utf-8")
         with progress(options) as display:
             result = run_image(
-                digest, inputs, platform=options.platform, output=options.output, store=store, machine=machine,
-                progress=display,
+                digest, inputs, platform=options.platform, output=options.output, requests=_requests(options),
+                store=store, machine=machine, progress=display,
             )  # fmt: skip
     _report(result, options)
     return 0
+
+
+def _requests(options: argparse.Namespace) -> dict[str, bytes]:
+    """What the run is asked for besides its outputs (docs/trace.md)."""
+    asked: dict[str, Any] = {"version": 1}
+    if options.operations:
+        asked["mode"] = "operations"
+    elif options.referee:
+        asked |= {"mode": "referee", "equations": options.referee}
+    else:
+        return {}
+    return {".trace.json": json.dumps(asked).encode()}
 
 
 def set_inputs(pairs: Sequence[str]) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def suspects(
         receipts: of both runs.
         fused: whether the operations agree when each is compiled alone.
     """
-    names = frozenset(primitives)
+    names = frozenset(one.partition(" ")[0] for one in primitives)  # of an ffi_call, what is called stands behind it
     knobs, facts = differing(*receipts)
     found: list[tuple[int, Suspect]] = []
     for row in TABLE:

@@ -65,6 +65,11 @@ def comparison(tensors: Sequence[TensorDiff], console: Console) -> None:
             tensor(item, console)
 
 
+def paragraph(lines: Sequence[str], console: Console) -> None:
+    """Print lines of text below what stands there."""
+    console.print(_text("\n" + "\n".join(lines)))
+
+
 def tensor(item: TensorDiff, console: Console) -> None:
     """Print one tensor's comparison: elements, bits, and a histogram of distances."""
     if item.status is not Status.VALUES:

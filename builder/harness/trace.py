@@ -94,14 +94,15 @@ class Described(_Strict):
 
 
 class Hashes(_Strict):
-    """The answer in mode `hashes`."""
+    """The answer in mode `hashes`, or `operations`, where `starts` are the paths of the chunks' first leaves."""
 
     version: Literal[1]
-    mode: Literal["hashes"]
+    mode: Literal["hashes", "operations"]
     leaves: Count
     root: Hash
     level: Annotated[int, Field(ge=0, le=_MOST_LEVEL)]
     chunks: Annotated[tuple[Hash, ...], Field(max_length=WINDOW)]
+    starts: Annotated[tuple[Path_, ...], Field(max_length=WINDOW)] = ()
     window: _Window
     places: dict[str, Place]
     outputs: dict[str, Described]
@@ -109,6 +110,21 @@ class Hashes(_Strict):
     def place(self, leaf: Leaf) -> Place | None:
         """What the program's text says about a leaf's operation."""
         return self.places.get(static(leaf.path))
+
+
+class Judged(Leaf):
+    """One operation as a host carried it out, and what its referee gave for the same operands."""
+
+    referee: tuple[Hash, ...]
+
+
+class Judgement(_Strict):
+    """The answer in mode `referee`."""
+
+    version: Literal[1]
+    mode: Literal["referee"]
+    operations: Annotated[tuple[Judged, ...], Field(max_length=64)]
+    places: dict[str, Place]
 
 
 class Equation(Place):
@@ -173,7 +189,7 @@ class Loop(_Strict):
     loop: _Loop
 
 
-Answer = TypeVar("Answer", Hashes, Frame, Loop)
+Answer = TypeVar("Answer", Hashes, Judgement, Frame, Loop)
 
 
 def static(path: str) -> str:
@@ -208,8 +224,10 @@ def read(folder: Path, form: type[Answer]) -> Answer:
     return answer
 
 
-def answers(trace: Hashes | Frame | Loop, request: Mapping[str, Any]) -> bool:
+def answers(trace: Hashes | Judgement | Frame | Loop, request: Mapping[str, Any]) -> bool:
     """Whether a trace is what was asked for, part by part."""
+    if isinstance(trace, Judgement):
+        return {one.path for one in trace.operations} == set(request["equations"])
     if isinstance(trace, Hashes):
         start, stop = request.get("window", (0, WINDOW))
         listed = max(0, min(stop, trace.leaves) - start)

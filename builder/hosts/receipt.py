@@ -87,6 +87,14 @@ class Unmet(_Part):
     remedy: str
 
 
+class Operations(_Part):
+    """The root of a list of operations, and how many entries that has (docs/trace.md, section 7)."""
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    leaves: Count
+    root: Hash
+
+
 class Failure(_Part):
     """How a run failed: in which step, with which exit code; `unmet` if the host was refused."""
 
@@ -120,6 +128,7 @@ class Result(_Part):
     prepared: Tensors | None = None
     program: Digest | None = None
     outputs: Tensors | None = None
+    operations: Operations | None = None
     error: Failure | None = None
 
     @model_validator(mode="after")
@@ -127,10 +136,10 @@ class Result(_Part):
         failed = self.status == "error"
         if failed != (self.error is not None):
             raise ValueError(f"its status is {self.status!r}, and it has {'no' if failed else 'an'} error")
-        optional = {"image", "index", "prepared", "error"}
+        optional = {"image", "index", "prepared", "operations", "error"}
         if not failed and (absent := [name for name in sorted(self._reached() ^ _RESULT) if name not in optional]):
             raise ValueError(f"its status is 'ok', and it has no {', '.join(absent)}")
-        if failed and self.outputs is not None:
+        if failed and (self.outputs or self.operations):
             raise ValueError("its status is 'error', and it has outputs")
         return self
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.backends.roots import LayerBlob
-from builder.hosts.host import Runnable, RunResult
+from builder.hosts.host import NOTHING, Runnable, RunResult
 from builder.hosts.local import run
 from builder.machine import Machine
 from builder.oci.image import TITLE, Image, Manifest, bare, load
@@ -28,6 +28,7 @@ def run_image(
     *,
     platform: Platform | None,
     output: Path | None,
+    requests: Mapping[str, bytes] = NOTHING,
     store: Store,
     machine: Machine,
     progress: Progress,
@@ -39,6 +40,7 @@ def run_image(
         inputs: files for `/io/in`.
         platform: which image of the index; default this machine's, or the only one.
         output: folder for the results; a folder of the store if None.
+        requests: more files for `/io/in`, by names that begin with a dot.
         store: has the image.
         machine: where an emulator may be fetched from, if one is needed.
         progress: sees the run.
@@ -57,7 +59,9 @@ def run_image(
         lock = lock_of(store, image)
         tools = tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms)
         bring(tools, lock, machine, store, progress)
-    return run(store, runnable(manifest, index_of(image)), inputs, output, tools=tools, progress=progress)
+    return run(
+        store, runnable(manifest, index_of(image)), inputs, output, tools=tools, requests=requests, progress=progress
+    )  # fmt: skip
 
 
 def _natural(image: Image, host: Platform) -> Platform:

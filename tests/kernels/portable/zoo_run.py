@@ -1,9 +1,9 @@
 """Run the zoo and print each program's hash, on whatever host this is.
 
-    python zoo_run.py LIBRARIES [--level NAME] [--referee] [--stock] [NAME...]
+    python zoo_run.py LIBRARIES [--mode MODE] [--level NAME] [--referee] [NAME...]
 
-LIBRARIES is the folder of compiled native libraries. The result is one JSON object, from names to SHA-256, or to
-nothing for a program that fails.
+LIBRARIES is the folder of compiled native libraries. Each program is a line, printed as soon as it is known: a JSON
+list of its name and SHA-256, or null for one that fails.
 """
 
 import argparse
@@ -20,10 +20,16 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from zoo import PROGRAMS  # noqa: E402
 
-from kernels.runtime import native  # noqa: E402
+from kernels.runtime import native, trace, trace_program, trace_walk  # noqa: E402
 from kernels.runtime.errors import RunError  # noqa: E402
+from kernels.runtime.kernel import Kernel  # noqa: E402
 from kernels.runtime.portable import library  # noqa: E402
+from kernels.runtime.portable.grouping import alone  # noqa: E402
 from kernels.runtime.portable.transform import portable  # noqa: E402
+from kernels.runtime.program import Call  # noqa: E402
+from kernels.runtime.trace_request import Operations  # noqa: E402
+
+REPEATS = 200
 
 
 def leaves(results):
@@ -46,28 +52,105 @@ def run(name, transform=portable):
     return jax.jit(transform(one.function))(*one.inputs())
 
 
+def traced(name, sink=lambda leaf: None):
+    """One program as a traced run evaluates it: each operation of the transformed program compiled alone."""
+    one = PROGRAMS[name]
+    inputs = one.inputs()
+    closed = jax.jit(portable(one.function)).trace(*inputs).jaxpr
+    frame = trace_program.frame(closed.jaxpr, closed.consts, HERE)
+    values = [trace_walk.Valued(leaf) for leaf in jax.tree.leaves(inputs)]
+    return [one.value for one in trace_walk.Walker(HERE, sink).walk(frame, values)]
+
+
+def listed(name):
+    """The root of the list of operations that a traced run gives."""
+    arrays = dict(enumerate(jax.tree.leaves(PROGRAMS[name].inputs())))
+    call = Call(Kernel(HERE, as_entry(name), {}, None), name, ({}, {str(n): x for n, x in arrays.items()}, None))
+    return np.frombuffer(bytes.fromhex(trace.trace(Operations(), call)[0]["root"]), np.uint8)
+
+
+def as_entry(name):
+    """One program as a kernel's entry, with its results by number."""
+    one = PROGRAMS[name]
+    tree = jax.tree.structure(one.inputs())
+
+    def entry(_, arrays, __):
+        made = portable(one.function)(*jax.tree.unflatten(tree, [arrays[str(n)] for n in range(tree.num_leaves)]))
+        return {str(number): leaf for number, leaf in enumerate(jax.tree.leaves(made))}
+
+    return entry
+
+
+def operations(name):
+    """One program operation by operation, nothing of it compiled together."""
+    return portable(PROGRAMS[name].function, alone)(*PROGRAMS[name].inputs())
+
+
+def rows(name):
+    """The first and the last row of a program's first argument, each alone."""
+    one = PROGRAMS[name]
+    first, *others = one.inputs()
+    function = jax.jit(portable(one.function))
+    return [leaf for at in (slice(0, 1), slice(-1, None)) for leaf in leaves(function(first[at], *others))]
+
+
+def rows_among_others(name):
+    """The same rows of the results for all of them: what `rows` must give."""
+    made = leaves(run(name))
+    return [leaf[at] for at in (slice(0, 1), slice(-1, None)) for leaf in made]
+
+
+def repeated(name):
+    """What every one of many calls gives; nothing if they differ."""
+    function, inputs = jax.jit(portable(PROGRAMS[name].function)), PROGRAMS[name].inputs()
+    found = {digest(one): one for one in (function(*inputs) for _ in range(REPEATS))}
+    return found.popitem()[1] if len(found) == 1 else None
+
+
+def stock(name):
+    """One program as JAX computes it without the transform."""
+    return run(name, lambda function: function)
+
+
+MODES = {
+    "jit": run,
+    "traced": traced,
+    "list": listed,
+    "operations": operations,
+    "rows": rows,
+    "rows-among-others": rows_among_others,
+    "repeated": repeated,
+    "stock": stock,
+}
+
+
+def names_of(mode):
+    """The programs for which a mode says something."""
+    return [name for name, one in PROGRAMS.items() if one.rows or not mode.startswith("rows")]
+
+
 def main():
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("libraries", type=Path)
+    parser.add_argument("--mode", choices=MODES, default="jit")
     parser.add_argument("--level")
     parser.add_argument("--referee", action="store_true")
-    parser.add_argument("--stock", action="store_true")
     parser.add_argument("names", nargs="*")
     asked = parser.parse_intermixed_args()
     native.search(asked.libraries)
     jax.config.update("jax_enable_x64", True)
     if asked.level:
         library.level = lambda: asked.level
-    found = {}
     with library.arbitrated() if asked.referee else contextlib.nullcontext():
-        for name in asked.names or PROGRAMS:
+        for name in asked.names or names_of(asked.mode):
             try:
-                found[name] = digest(run(name, (lambda function: function) if asked.stock else portable))
+                found = digest(MODES[asked.mode](name))
             except (RunError, jax.errors.JaxRuntimeError) as error:
                 sys.stderr.write(f"{name}: {error}\n")
-                found[name] = None
-    json.dump(found, sys.stdout)
+                found = None
+            sys.stdout.write(json.dumps([name, found]) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

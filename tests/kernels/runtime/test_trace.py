@@ -15,7 +15,8 @@ from kernels.runtime import program, trace
 from kernels.runtime.errors import InputError, KernelError
 from kernels.runtime.kernel import Kernel
 from kernels.runtime.tensors import describe
-from kernels.runtime.trace_request import Hashes, Segments, Values
+from kernels.runtime.trace_merkle import Tree
+from kernels.runtime.trace_request import Hashes, Operations, Segments, Values
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -52,7 +53,7 @@ def call_of(folder, source=NEST, entry="nest", **arguments):
     params = {"w": np.linspace(0.5, 1.5, 12, dtype=np.float32).reshape(3, 4)}
     inputs = {"x": np.array([0.3, -1.2, 2.5, 0.7], np.float32)}
     key = jax.random.wrap_key_data(jnp.array([0, 42], jnp.uint32), impl="threefry2x32")
-    return program.Call(Kernel(folder, names[entry], params, None), f"model:{entry}", (params, inputs, key))
+    return program.Call(Kernel(folder, names[entry], params), f"model:{entry}", (params, inputs, key))
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +254,41 @@ def test_loops_of_no_passes_and_types_that_files_lack(tmp_path):
     assert (trace_of[f"{split}:out0"].dtype, trace_of[f"{split}:out0"].shape) == (np.uint32, (3, 2))
 
 
+BATCHED = """
+import jax
+import jax.numpy as jnp
+
+def entry(params, inputs, key):
+    def one(x):
+        return jax.lax.while_loop(lambda at: at[0] < 2, lambda at: (at[0] * at[0] + 1, at[1] + 1), (x, 0))
+
+    x, passes = jax.vmap(one)(inputs["x"])
+    return {"y": x, "passes": passes}
+"""
+
+
+def test_a_loop_under_vmap_ends_for_each_element_by_itself(tmp_path):
+    call = call_of(tmp_path, BATCHED, "entry")
+    results = program.run(call, program.compiled(call, program.lowered(call)))
+    assert len(set(results["passes"].tolist())) > 1
+    document, _ = trace.trace(Hashes(), call)
+    assert document["outputs"] == {name: describe(name, array) for name, array in results.items()}
+    leaf = next(leaf for leaf in document["window"]["leaves"] if leaf["primitive"] == "while")
+    (found,) = trace.trace(Segments(leaf["path"], iterations=(100,)), call)[0]["loop"]["iterations"]
+    assert (found["made"], found["values"]) == (max(results["passes"]), leaf["outputs"])
+
+
+def test_a_list_says_where_its_chunks_begin(call, hashes, monkeypatch):
+    assert "starts" not in trace.trace(Operations(), call)[0]
+    monkeypatch.setattr(trace, "Tree", lambda: Tree(4))
+    document, _ = trace.trace(Operations(), call)
+    paths = [leaf["path"] for leaf in document["window"]["leaves"]]
+    assert document["level"] > 2
+    assert document["starts"] == paths[:: 1 << document["level"]]
+    assert len(document["starts"]) == len(document["chunks"])
+    assert document["root"] == hashes["root"]
+
+
 # --- through a whole run
 
 
@@ -306,5 +342,5 @@ def test_what_the_kernel_itself_raises_is_the_kernels_fault(tmp_path):
     )
     (tmp_path / "request.json").write_text('{"version":1,"mode":"hashes"}')
     with pytest.raises(KernelError, match=r"model:entry: .*CpuCallback"):
-        trace.record(tmp_path / "request.json", tmp_path, call_of(tmp_path, source, "entry"))
+        trace.record(tmp_path / "request.json", tmp_path, call_of(tmp_path, source, "entry"), trace.Plain("pinned", {}))
     assert not (tmp_path / "trace.json").exists()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernels.runtime import trace_request
 from kernels.runtime.errors import InputError
-from kernels.runtime.trace_request import MOST, WINDOW, Hashes, Segments, Values, parse
+from kernels.runtime.trace_request import MOST, WINDOW, Hashes, Operations, Referee, Segments, Values, parse
 
 
 def request(**fields):
@@ -21,6 +21,8 @@ def test_each_mode():
     assert parse(request(mode="hashes", window=[4096, 8192])) == Hashes(4096, 8192)
     paths = ["12/i3/7", "0/b1/2", "3/c0/1", "params['a']['b']", "inputs['x']", "key", "const[0]", "8/i2/const[1]"]
     assert parse(request(mode="values", equations=paths)) == Values(tuple(paths))
+    assert parse(request(mode="operations")) == Operations(0, WINDOW)
+    assert parse(request(mode="referee", equations=["12/i3/7"])) == Referee(("12/i3/7",))
     assert parse(request(mode="segments", cuts=[0, 3])) == Segments("", cuts=(0, 3))
     assert parse(request(mode="segments", frame="4/b", segments=[[1, 3]], values=True)) == Segments(
         "4/b", segments=((1, 3),), values=True
@@ -44,6 +46,9 @@ def test_each_mode():
         request(mode="hashes", window=[-1, 3]),
         request(mode="hashes", window=[True, 3]),
         request(mode="hashes", window=[0, 1e3]),
+        request(mode="operations", window=[0, 1]),
+        request(mode="referee"),
+        request(mode="referee", equations=["key"]),
         request(mode="values"),
         request(mode="values", equations=["../x"]),
         request(mode="values", equations=[""]),
