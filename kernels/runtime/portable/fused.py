@@ -58,8 +58,6 @@ def takes(op: str, in_dtypes: Sequence[np.dtype[Any]], out_dtype: np.dtype[Any])
             fits = len(kinds) == 3 and kinds[0] == codes.BOOL and own in codes.FLOATS | {codes.BOOL}  # noqa: PLR2004
         case "nextafter":
             fits = {own, *kinds} <= codes.FLOATS - codes.NARROW
-        case "erf" | "erfc" | "erf_inv":
-            fits = own in codes.FLOATS - {codes.FLOAT64}
         case _:
             fits = all(kind in codes.FLOATS for kind in kinds)
     return fits

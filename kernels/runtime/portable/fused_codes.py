@@ -78,7 +78,7 @@ NOT: Final = 92
 FUNCTIONS: Final[Mapping[str, int]] = _numbered(
     110,
     "rsqrt cbrt exp exp2 expm1 log log1p tanh logistic sin cos tan asin acos atan sinh cosh asinh acosh atanh "
-    "erf erfc erf_inv",
+    "erf erfc erf_inv lgamma digamma bessel_i0e bessel_i1e",
 )
 
 

@@ -279,9 +279,14 @@ def sigmoids(x):
     return jax.nn.sigmoid(x), jax.nn.softplus(x), jax.nn.gelu(x), jax.nn.silu(x), jax.nn.elu(x), jax.nn.selu(x)
 
 
-@several(by_type(lambda dtype: (ladder(dtype),), (float32, bfloat16, float16)), close=None)
+@several(by_type(lambda dtype: (ladder(dtype),)), close=None)
 def error_functions(x):
     return lax.erf(x), lax.erfc(x), lax.erf_inv(x), jax.nn.gelu(x, approximate=False)
+
+
+@several(by_type(lambda dtype: (ladder(dtype),)), close=None)
+def gamma_and_bessel_functions(x):
+    return lax.lgamma(x), lax.digamma(x), lax.bessel_i0e(x), lax.bessel_i1e(x)
 
 
 @several(by_type(pairs, (float32, float64)), close=None)

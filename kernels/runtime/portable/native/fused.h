@@ -107,6 +107,10 @@ enum Op : int64_t {
   kErf,
   kErfc,
   kErfInv,
+  kLgamma,
+  kDigamma,
+  kBesselI0e,
+  kBesselI1e,
 };
 
 // Each gives null for what it does not have. `type` is that of the operands.
@@ -115,5 +119,6 @@ Kernel conversion(int64_t op, int64_t type, int64_t parameter);
 Kernel paired(int64_t type, int64_t parameter);
 Kernel function32(int64_t op);
 Kernel function64(int64_t op);
+Kernel special(int64_t op, int64_t type);
 
 }  // namespace portable::fused

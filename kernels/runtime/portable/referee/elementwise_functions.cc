@@ -55,6 +55,8 @@ double less(double x) {
   return fma(e.p, e.s, e.s - 1);
 }
 
+}  // namespace
+
 double reciprocal(double d) {
   double y = value(0x7fde600000000000u - bits(d));
   for (int i = 0; i < 2; ++i) {
@@ -69,6 +71,8 @@ double log_inside(double x) {
   const double f = value(bits(x) - ((k - 1024) << 52)) - 1;
   return fma(static_cast<double>(static_cast<int64_t>(k) - 1024), LN2, f * at(LOG, f));
 }
+
+namespace {
 
 double log_all(double x) {
   if (x < 0 || x != x) return nan;
@@ -368,7 +372,7 @@ Function function(int64_t number) {
   const int64_t count = sizeof all / sizeof *all;
   if (number == 28) return pow;
   if (number == 29) return atan2;
-  return number >= 110 && number < 110 + count ? all[number - 110] : nullptr;
+  return number >= 110 && number < 110 + count ? all[number - 110] : special_function(number);
 }
 
 }  // namespace referee

@@ -12,8 +12,13 @@ Function function(int64_t number);
 // The functions of binary64 (E7).
 Function function64(int64_t number);
 
-// Of E6, for E7: cbrt before it is rounded, and far_angle.
+// The special functions (docs/numerics/special.md).
+Function special_function(int64_t number);
+
+// Of E6, for the others: cbrt before it is rounded, far_angle, and two parts.
 double cbrt32(double x);
 void far_angle(double x, double& high, double& low, uint64_t& q);
+double log_inside(double x);
+double reciprocal(double d);
 
 }  // namespace referee

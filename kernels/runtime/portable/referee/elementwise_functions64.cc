@@ -3,7 +3,7 @@
 
 #include "referee/common.h"
 #include "referee/elementwise_functions.h"
-#include "referee/elementwise_tables.h"
+#include "referee/elementwise_pair.h"
 
 namespace referee {
 namespace {
@@ -15,44 +15,6 @@ using std::fma;
 const double infinity = std::numeric_limits<double>::infinity();
 const double nan = std::numeric_limits<double>::quiet_NaN();
 
-struct Pair {
-  double h, l;
-  Pair(double x) : h(x), l(0) {}  // NOLINT: a number stands for a pair
-  Pair(double high, double low) : h(high), l(low) {}
-};
-
-Pair sum(double a, double b) {
-  const double s = a + b, t = s - a;
-  return {s, (a - (s - t)) + (b - t)};
-}
-Pair quick(double a, double b) {
-  const double s = a + b;
-  return {s, b - (s - a)};
-}
-Pair product(double a, double b) {
-  const double p = a * b;
-  return {p, fma(a, b, -p)};
-}
-Pair operator+(Pair A, Pair B) {
-  const Pair s = sum(A.h, B.h);
-  return quick(s.h, s.l + (A.l + B.l));
-}
-Pair operator*(Pair A, Pair B) {
-  const Pair p = product(A.h, B.h);
-  return quick(p.h, fma(A.h, B.l, fma(A.l, B.h, p.l)));
-}
-Pair operator/(Pair A, Pair B) {
-  const double q = A.h / B.h;
-  return quick(q, fma(-q, B.l, fma(-q, B.h, A.h) + A.l) / B.h);
-}
-Pair operator-(Pair A) { return {-A.h, -A.l}; }
-Pair operator-(Pair A, Pair B) { return A + -B; }
-Pair root(Pair A) {
-  const double s = std::sqrt(A.h);
-  return quick(s, (fma(-s, s, A.h) + A.l) / (s + s));
-}
-Pair by_power(Pair A, double s) { return {A.h * s, A.l * s}; }
-
 const double M = 0x1.8p52, LOG2E = 0x1.71547652b82fep+0, TWO_OVER_PI = 0x1.45f306dc9c883p-1;
 const double LN2_HIGH = 0x1.62e42fefa3800p-1, LN2_LOW = 0x1.ef35793c76730p-45;
 const Pair LN2(0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56), PI(0x1.921fb54442d18p+1, 0x1.1a62633145c07p-53);
@@ -61,12 +23,6 @@ const double HALF_PI_3 = -0x1.f1976b7ed8fbcp-110;
 const Pair F3(0x1.5555555555555p-3, 0x1.5555555555555p-57), F4(0x1.5555555555555p-5, 0x1.5555555555555p-59);
 const Pair F5(0x1.1111111111111p-7, 0x1.1111111111111p-63);
 const double THIRD = 0x1.5555555555555p-2, SIXTH = 0x1.5555555555555p-3;
-
-double at(const Table& table, double x) {
-  double p = table.back();
-  for (int i = static_cast<int>(table.size()) - 2; i >= 0; --i) p = fma(p, x, table[i]);
-  return p;
-}
 
 double clamped(double x, double low, double high) {
   if (x < low) return low;
@@ -82,11 +38,7 @@ Pair less_inside(Pair R) {
   return R + (R * R) * G;
 }
 
-struct Power {
-  Pair P;
-  int64_t k;
-  double s() const { return std::ldexp(1.0, static_cast<int>(k)); }
-};
+}  // namespace
 
 Power power(Pair X) {
   const double w = fma(X.h, LOG2E, M), k = w - M;
@@ -98,6 +50,8 @@ double times(double y, int64_t k) {
   const int64_t c = k >= 0 ? k / 2 : -((1 - k) / 2);
   return y * std::ldexp(1.0, static_cast<int>(c)) * std::ldexp(1.0, static_cast<int>(k - c));
 }
+
+namespace {
 
 double whole(Pair X) {
   const Power e = power(X);
@@ -145,6 +99,8 @@ double cosh(double x, double) {
   return 0.5 * (N + Pair(1) / N).h;
 }
 
+}  // namespace
+
 Pair log_pair(double x) {
   const bool small = x < 0x1p-1022;
   const uint64_t word = bits(small ? x * 0x1p54 : x);
@@ -155,6 +111,8 @@ Pair log_pair(double x) {
   const Pair P = less_inside(-y);
   return Pair(n) * LN2 + (Pair(y) + ((Pair(f) + P) + Pair(f) * P));
 }
+
+namespace {
 
 bool in_domain(double x) { return x > 0 && x < infinity; }
 double special(double x) { return x == infinity ? infinity : x == 0 ? -infinity : nan; }
@@ -226,6 +184,8 @@ double pow(double x, double y) {
   return is_odd(y) ? copysign(z, x) : z;
 }
 
+}  // namespace
+
 Pair S(Pair R) {
   const Pair Z = R * R;
   Pair G = F5 + Pair(Z.h * at(SIN64, Z.h));
@@ -238,6 +198,8 @@ Pair C(Pair R) {
   G = Pair(-0.5) + Z * G;
   return Pair(1) + Z * G;
 }
+
+namespace {
 
 Pair angle(double x, uint64_t& q) {
   if (fabs(x) <= 0x1p20) {
@@ -311,7 +273,7 @@ Function function64(int64_t number) {
   const int64_t count = sizeof all / sizeof *all;
   if (number == 28) return pow;
   if (number == 29) return atan2;
-  return number >= 110 && number < 110 + count ? all[number - 110] : nullptr;
+  return number >= 110 && number < 110 + count ? all[number - 110] : special_function(number);
 }
 
 }  // namespace referee

@@ -72,7 +72,8 @@ Kernel find(const Instruction& each) {
       break;
   }
   if (Kernel kernel = basic(each.op, each.type)) return kernel;
-  return each.type == kDouble ? function64(each.op) : function32(each.op);
+  if (Kernel kernel = each.type == kDouble ? function64(each.op) : function32(each.op)) return kernel;
+  return special(each.op, each.type);
 }
 
 class Reader {
