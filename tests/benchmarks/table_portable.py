@@ -6,12 +6,14 @@ docs/numerics/agreement.md.
 
 A cell is a host, a number of threads and a way to run (`zoo_run.py` has these): one process, whose answers are kept in
 a file of the folder CELLS. `run` makes the cells that are missing or incomplete, those that say most first, and may be
-ended and started again. It makes those whose names match a pattern, such as '*haswell*' or '*-2-jit'. Hosts are this
-CPU at each of its levels, emulated x86-64 CPUs (qemu-x86_64-static), and arm64 CPUs (qemu-aarch64-static, with ROOT a
-Debian for arm64 that has Python and JAX, such as an image's tree, and aarch64-linux-gnu-g++).
+ended and started again, or several times at once. It makes those whose names match a pattern, such as '*haswell*' or
+'*-2-jit'. Hosts are this CPU at each of its levels, emulated x86-64 CPUs (qemu-x86_64-static), and arm64 CPUs
+(qemu-aarch64-static, with ROOT a Debian for arm64 that has Python and JAX, such as an image's tree, and
+aarch64-linux-gnu-g++).
 """
 
 import argparse
+import fcntl
 import fnmatch
 import hashlib
 import json
@@ -116,19 +118,25 @@ def answers(folder, cell):
 
 
 def make(folder, cell, libraries, arm64_root):
-    """Run what is missing of a cell."""
+    """Run what is missing of a cell, unless another process is at it."""
     from zoo_run import names_of
 
-    known = answers(folder, cell)
-    missing = [name for name in names_of(cell.way) if name not in known]
     start = command(cell, libraries, arm64_root)
-    if not missing or start is None:
-        return
-    print(f"{cell.name}: {len(missing)} programs", file=sys.stderr)
-    environment = os.environ | {"NPROC": str(cell.threads), "JAX_PLATFORMS": "cpu"}
     path = folder / f"{cell.name}.jsonl"
-    path.write_text("".join(json.dumps(list(item)) + "\n" for item in known.items()))  # without a line cut short
+    if start is None or len(answers(folder, cell)) == len(names_of(cell.way)):
+        return
     with path.open("a") as lines, path.with_suffix(".err").open("a") as errors:
+        try:
+            fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        known = answers(folder, cell)
+        missing = [name for name in names_of(cell.way) if name not in known]
+        lines.truncate(0)
+        lines.writelines(json.dumps(item) + "\n" for item in known.items())  # without a line that was cut short
+        lines.flush()
+        print(f"{cell.name}: {len(missing)} programs", file=sys.stderr)
+        environment = os.environ | {"NPROC": str(cell.threads), "JAX_PLATFORMS": "cpu"}
         done = subprocess.run([*start, *missing], env=environment, stdout=lines, stderr=errors, check=False)
     if done.returncode:
         print(f"{cell.name}: exit code {done.returncode}; see {path.with_suffix('.err')}", file=sys.stderr)
