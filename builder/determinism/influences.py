@@ -125,11 +125,13 @@ INFLUENCES: Final[tuple[Influence, ...]] = (
     ),
     Influence(
         "cache-sizes", "sizes of the CPU's caches",
-        "what Eigen does in one thread: products with a transposed left side, of few rows and columns over 400 values"
-        " and more each",
-        (), "", "the sizes are in the receipt", MODELS, Seen.MOVED,
-        "4 rows and columns over 4096 values, with 48 KiB of L1 against 32; no setting holds it, and in several threads"
-        " Eigen takes 320 values at a time wherever L1 has 32 KiB", _MEASURED,
+        "what Eigen does in one thread: products over more than 320 values each that are transposed on their left, as"
+        " gradients of weights are, or complex",
+        (), "", "the sizes are in the receipt; whoever compiles the program names such products in a note", MODELS,
+        Seen.MOVED,
+        "4 rows and columns over 4096 values, with 48 KiB of L1 against 32; no setting holds it. Real ones stay if what"
+        " is transposed goes through jax.lax.optimization_barrier: YNNPACK does these. In several threads Eigen takes"
+        " 320 values at a time wherever L1 has 32 KiB", _MEASURED,
     ),
     Influence(
         "sme", "Arm's matrix extension", "YNNPACK's products over long sums", (),

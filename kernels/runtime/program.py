@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kernels.runtime import products
 from kernels.runtime.blame import blaming
 from kernels.runtime.declared import Declared
 from kernels.runtime.errors import KernelError
@@ -59,13 +60,15 @@ def identity(program: jax.stages.Lowered) -> str:
 
 
 def compiled(one: Call, program: jax.stages.Lowered) -> jax.stages.Compiled:
-    """Machine code for this host, as the environment's pins allow.
+    """Machine code for this host, as the environment's pins allow; a note on stderr names what no pin holds.
 
     Raises:
         KernelError: it can't be compiled.
     """
     with blaming(one.reference, one.kernel.folder):
-        return program.compile()
+        made = program.compile()
+    products.note(made.as_text() or "")
+    return made
 
 
 def run(one: Call, program: jax.stages.Compiled) -> dict[str, Array]:

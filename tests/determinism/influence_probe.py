@@ -49,6 +49,9 @@ def programs() -> dict:
             data(1, 9, 9, 512), data(3, 3, 512, 40),
         ),
         "small": (lambda x, y: x.T @ y, data(4096, 4), data(4096, 4, seed=2)),
+        "gradient": (jax.grad(lambda w, x: jnp.sum(jnp.tanh(x @ w) ** 2)), data(64, 10), data(600, 64, seed=2)),
+        "imaginary": (jnp.dot, data(4, 4096) * np.complex64(1j), data(4096, 4, seed=2) + np.complex64(1j)),
+        "turned": (lambda x, y: jax.lax.optimization_barrier(x.T) @ y, data(4096, 4), data(4096, 4, seed=2)),
         "columns": (lambda x: x.sum(0), data(3000, 257)),
         "cholesky": (jnp.linalg.cholesky, definite),
         "solve": (jnp.linalg.solve, definite, data(96, 7)),
@@ -91,5 +94,16 @@ def main(target: str) -> None:
     save_file(found, target)
 
 
+def following() -> None:
+    """Print the names of the programs that hold a product which follows the CPU's caches."""
+    import jax
+
+    from kernels.runtime.products import following_caches
+
+    for name, (program, *arguments) in programs().items():
+        if name not in {"libm", "numpy"} and following_caches(jax.jit(program).lower(*arguments).compile().as_text()):
+            sys.stdout.write(f"{name}\n")
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    following() if sys.argv[1] == "--following" else main(*sys.argv[1:])

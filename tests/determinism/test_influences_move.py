@@ -58,7 +58,7 @@ ELSEWHERE = {
     "constants": "test_folding_constants_moves_bits",
     "affinity": "test_cores_move_bits_only_while_a_pool_follows_them",
     "native-code": "test_contraction_in_native_code_moves_bits",
-    "cache-sizes": "test_cache_sizes_move_bits_that_nothing_pins",
+    "cache-sizes": "test_other_caches_move_bits_that_nothing_pins",
 }
 """Influences that a test of its own moves, or another one."""
 
@@ -151,14 +151,39 @@ def test_contraction_in_native_code_moves_bits(tmp_path):
     assert found[0] != found[1]
 
 
+FOLLOWING = {"small", "gradient", "imaginary"}
+"""Programs with a long product that is transposed on its left, or complex."""
+
+
+@pytest.fixture
+def other_caches(tmp_path):
+    """A function that probes with caches of other sizes, as CPUID tells them."""
+    facts = Path("/proc/cpuinfo").read_text()
+    if " cpuid_fault" not in facts or "GenuineIntel" not in facts or shutil.which("cc") is None:
+        pytest.skip("needs a C compiler, and an Intel CPU that lets a process answer CPUID itself")
+    library = tmp_path / "other_caches.so"
+    source = Path(__file__).with_name("other_caches.c")
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    return lambda sizes: probed(tmp_path / f"{sizes}.st", LD_PRELOAD=str(library), OTHER_CACHES=sizes)
+
+
+def test_other_caches_move_bits_that_nothing_pins(other_caches):
+    """Eigen cuts these sums by the first level's size: 32 KiB up to Skylake and Zen 4, 48 from Ice Lake on."""
+    assert moved(other_caches("32,1024"), other_caches("48,1024")) == FOLLOWING
+
+
 @pytest.mark.slow
 @pytest.mark.qemu
-def test_cache_sizes_move_bits_that_nothing_pins(runs, tmp_path):
-    """A small product over 4096 values each: Eigen cuts it by the first level's size, which this CPU must not share.
-
-    A convolution over 4608 values each, which YNNPACK cuts by the CPU, stays.
-    """
+def test_of_another_cpu_only_the_caches_move_bits(runs, tmp_path):
+    """A convolution over 4608 values each, which YNNPACK cuts by the CPU, stays."""
     emulated = probed(tmp_path / "q.st", "qemu-x86_64-static", "-cpu", "EPYC-Rome")
     sizes = subprocess.check_output(["getconf", "LEVEL1_DCACHE_SIZE"], text=True).strip()
-    expected = {"small"} if sizes != "32768" else set()
-    assert moved(runs["pinned"], emulated) == expected
+    assert moved(runs["pinned"], emulated) == (FOLLOWING if sizes != "32768" else set())
+
+
+def test_a_program_names_what_follows_the_caches():
+    """A compiled program is told from its text, before it ever meets another CPU."""
+    command = [sys.executable, str(PROBE), "--following"]
+    environ = pinned() | {"PYTHONPATH": str(PROBE.parents[2])}
+    run = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=600, check=True)
+    assert set(run.stdout.split()) == FOLLOWING | {"transposed"}  # which is large: several threads do it
