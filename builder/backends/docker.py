@@ -7,7 +7,7 @@ paths, files and folders only. `docs/backends.md` says what is left in an engine
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -26,6 +26,7 @@ from builder.layers.debtar import read_deb_tar
 from builder.layers.entry import Entry, Kind
 from builder.layers.spool import Spool
 from builder.progress import Progress, Step
+from builder.store.artifact import Artifact
 
 RECORDS = "actions-docker"
 """What the store remembers outputs under: never the embedded backend's, so that two builders are two witnesses."""
@@ -52,19 +53,19 @@ class DockerBackend(Provided):
         """Run an action, or find its output; see `builder.backends.action.Backend`."""
 
         def make() -> str:
+            debs = root_debs(action, self._artifacts)
             with progress.step(action.name) as step, connected() as engine:
-                return self._run(action, engine, step)
+                return self._run(action, debs, engine, step)
 
         return once(action, self._store, RECORDS, make)
 
-    def _run(self, action: Action, engine: Engine, step: Step) -> str:
+    def _run(self, action: Action, debs: Sequence[Artifact], engine: Engine, step: Step) -> str:
         foreign = action.platform != engine.platform
         step.note("docker, emulated" if foreign else "docker")
         runner = None
         if foreign:
             runner = emulator(self._store, self._tools(), host=engine.platform, guest=action.platform)
         bundle = inputs(action, self._store, runner)
-        debs = root_debs(action, self._artifacts)
         make_root = partial(root_tar, self._packages, debs, epoch=action.epoch, allow_scripts=self._allow_scripts)
         if buildkit.wanted():
             root = make_root()

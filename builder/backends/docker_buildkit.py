@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from plumbum import CommandNotFound, local
 
+from builder.backends import kept
 from builder.backends.docker_engine import Engine, exhausted
 from builder.backends.docker_outcome import Outcome, collect
 from builder.backends.workplace import workplace
 from builder.errors import EnvironmentFault
 from builder.store.blobs import Store
-
-_KEEPER = Path(__file__).with_name("keeper.py")
 
 _CHUNK = 1 << 20
 _OWN = re.compile(r"^(?:#\d+ )?ERROR: .*$", re.MULTILINE)
@@ -72,31 +68,12 @@ def build(engine: Engine, context: Iterable[bytes], *, epoch: int, store: Store)
         line = _docker()["buildx", "build", "--progress", "plain", "--network", "none", "--platform", engine.platform]
         line = line["--no-cache-filter", "compile", "--provenance", "false"]
         line = line["--build-arg", f"SOURCE_DATE_EPOCH={epoch}", "--output", f"type=tar,dest={got}", "-"]
-        status, said = _run(line, sent)
-        if status == 0:
+        with sent.open("rb") as stream:  # BuildKit stops a build that nobody waits for
+            ended = kept.run(line, os.environ, stdin=stream)
+        if ended.status == 0:
             with got.open("rb") as file:
                 return Outcome(0, "", collect(iter(lambda: file.read(_CHUNK), b""), engine.address))
-        return _failed(said, engine)
-
-
-def _run(line: Any, sent: Path) -> tuple[int, str]:
-    """Run to the end, which is also this process's: BuildKit stops a build that nobody waits for.
-
-    Returns:
-        The exit status and what it printed.
-    """
-    end, lifeline = os.pipe()
-    kept = local[sys.executable]["-I", "-S", str(_KEEPER), str(end), str(end), "0"]
-    try:
-        with sent.open("rb") as context:
-            process: Any = kept[line.formulate()].popen(
-                stdin=context, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(end,)
-            )
-        os.close(end)
-        _, said = process.communicate()
-    finally:
-        os.close(lifeline)
-    return int(process.returncode), said.decode(errors="replace")
+        return _failed(ended.said.decode(errors="replace"), engine)
 
 
 def _failed(said: str, engine: Engine) -> Outcome:

@@ -31,7 +31,7 @@ _REASONS: Final = (
         "join the group `nix-users`, or be named in `allowed-users` of /etc/nix/nix.conf",
     ),
     _Reason(
-        r"Connection reset by peer|unexpected end-of-file",
+        r"Connection reset by peer|unexpected end-of-file|remote store[^\n]*Broken pipe",
         "Nix's daemon hangs up",
         "`allowed-users` in its nix.conf has to name this user; its own log says what is wrong",
     ),

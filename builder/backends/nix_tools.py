@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.backends import kept
 from builder.backends.nix_faults import OWN_WORDS, refusal
 from builder.errors import EnvironmentFault
 
@@ -67,7 +68,9 @@ class Nix:
     def __init__(self) -> None:
         from plumbum import local  # noqa: PLC0415 - not needed to print a version
 
-        self._programs = {name: local[_where(name)] for name in ("nix-build", "nix-store", "nix-prefetch-url")}
+        self._programs: dict[str, Any] = {
+            name: local[_where(name)] for name in ("nix-build", "nix-store", "nix-prefetch-url")
+        }
         self.version = self._version()
         if self.version < OLDEST:
             raise EnvironmentFault(
@@ -89,7 +92,7 @@ class Nix:
         for file in files:
             if file.size >= _LARGE:
                 url = file.path.absolute().as_uri()
-                self._run("nix-prefetch-url", "--type", "sha256", "--name", file.name, url, file.sha256)
+                self._run(place, "nix-prefetch-url", "--type", "sha256", "--name", file.name, url, file.sha256)
                 continue
             link = place / file.sha256 / file.name
             link.parent.mkdir(exist_ok=True)
@@ -97,7 +100,7 @@ class Nix:
                 link.hardlink_to(file.path)
             named.append(str(link))
         for start in range(0, len(named), 512):
-            self._run("nix-store", "--add-fixed", "sha256", *named[start : start + 512])
+            self._run(place, "nix-store", "--add-fixed", "sha256", *named[start : start + 512])
 
     def touch(self, place: Path) -> None:
         """Write a few bytes to the Nix store, to see whether it can be written to.
@@ -106,7 +109,7 @@ class Nix:
             EnvironmentFault: it cannot.
         """
         (place / "kbuild-was-here").write_bytes(b"")
-        self._run("nix-store", "--add-fixed", "sha256", str(place / "kbuild-was-here"))
+        self._run(place, "nix-store", "--add-fixed", "sha256", str(place / "kbuild-was-here"))
 
     def build(self, expression: Path, link: Path, options: Sequence[str] = ALONE) -> Path:
         """Build what an expression stands for.
@@ -123,45 +126,56 @@ class Nix:
             BuildFailed: a script of the library ended with an error.
             EnvironmentFault: Nix could not do it.
         """
-        status, out, said = self._call("nix-build", str(expression), "--out-link", str(link), *OPTIONS, *options)
+        line = (str(expression), "--out-link", str(link), *OPTIONS, *options)
+        status, out, said = self._call(link.parent, "nix-build", *line)
         if status == 0:
             return Path(out.strip().splitlines()[-1])
-        log = self._log(said)
+        log = self._log(link.parent, said)
         if OWN_WORDS in log.rstrip().rpartition("\n")[2]:
             raise BuildFailed(log)
         raise refusal(said) or EnvironmentFault(f"nix-build failed: {said.strip()}")
 
-    def _log(self, said: str) -> str:
+    def _log(self, place: Path, said: str) -> str:
         """What the builder that failed printed, without Nix's own words; empty if none did."""
         for line in said.splitlines():
             if ("failed" in line or "Cannot build" in line) and (found := _FAILED.search(line)):
-                status, log, _ = self._call("nix-store", "--read-log", found[1])
+                status, log, _ = self._call(place, "nix-store", "--read-log", found[1])
                 if status == 0 and log:
                     return log
         return ""
 
     def _version(self) -> tuple[int, int]:
-        _, out, said = self._call("nix-build", "--version")
-        found = _VERSION.search(out)
+        try:
+            _, out, said = self._programs["nix-build"].run("--version", retcode=None)
+        except OSError as error:
+            raise EnvironmentFault(f"nix-build does not start: {error.strerror}") from error
+        found = _VERSION.search(str(out))
         if found is None:
-            raise refusal(said) or EnvironmentFault(f"nix-build does not say its version: {(out or said).strip()}")
+            raise refusal(str(said)) or EnvironmentFault(
+                f"nix-build does not say its version: {str(out or said).strip()}"
+            )
         return int(found[1]), int(found[2])
 
-    def _run(self, program: str, *arguments: str) -> str:
-        status, out, said = self._call(program, *arguments)
+    def _run(self, place: Path, program: str, *arguments: str) -> None:
+        status, _, said = self._call(place, program, *arguments)
         if status != 0:
             raise refusal(said) or EnvironmentFault(f"{program} failed: {said.strip()}")
-        return out
 
-    def _call(self, program: str, *arguments: str) -> tuple[int, str, str]:
-        """Run to the end; returns exit status, stdout and stderr."""
-        command: Any = self._programs[program]
+    def _call(self, place: Path, program: str, *arguments: str) -> tuple[int, str, str]:
+        """Run to the end, or to kbuild's; returns exit status, stdout and stderr.
+
+        Args:
+            place: a folder that is removed whatever becomes of this process. Nix has its temporary folders there, and a
+                one-user Nix builds in them: where it is killed it leaves them behind.
+            program: one of Nix's.
+            arguments: for it.
+        """
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": str(place.absolute())}
         try:
-            # plumbum's own idea of the environment is as old as its import.
-            status, out, said = command.with_env(**{**os.environ, "LC_ALL": "C.UTF-8"}).run(arguments, retcode=None)
+            ended = kept.run(self._programs[program][arguments], environment)
         except OSError as error:
             raise EnvironmentFault(f"{program} does not start: {error.strerror}") from error
-        return int(status), str(out), str(said)
+        return ended.status, ended.out.decode(errors="replace"), ended.said.decode(errors="replace")
 
 
 def _where(name: str) -> str:

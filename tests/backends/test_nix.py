@@ -193,36 +193,75 @@ print(nix_backend(store, [shell]).run(shell_action(shell, sys.argv[2]), Silent()
 """
 
 
-def start(store: Path, script: str) -> subprocess.Popen[str]:
-    """Nix itself leaves its builds' folders behind where it is killed: they go with the test's."""
+def start(store: Path, script: str, temporary: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(store), script], stdout=subprocess.PIPE, text=True, start_new_session=True,
-        env=os.environ | {"TMPDIR": str(store.parent)},
+        env=os.environ | {"TMPDIR": str(temporary)},
     )  # fmt: skip
 
 
+def running(*marks: Path) -> list[str]:
+    """The command lines of processes that name a path."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if any(str(mark) in line for mark in marks)]
+
+
+def left(*marks: Path) -> list[str]:
+    """Those that still do after a while."""
+    deadline = time.monotonic() + 20
+    while (found := running(*marks)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.usefixtures("nix")
 @pytest.mark.parametrize("whole", [True, False], ids=["with Nix", "alone"])
-def test_killed_at_any_moment_then_the_same(whole, nix, store, shell, tmp_path):
-    """The more often it is killed, the later, until it comes to its end."""
+def test_killed_at_any_moment_then_the_same(whole, nix_store, store, shell, tmp_path):
+    """The more often it is killed, the later, until it comes to its end. Nothing runs on, nothing lies in /tmp."""
     script = f"echo {whole} > /out/x; sleep 0.2; echo done >> /out/x"
     own = Store(tmp_path / "store")
-    wait, killed = 0.2, 0
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    wait, killed = 0.3, 0
     while True:
-        victim = start(own.root, script)
+        victim = start(own.root, script, temporary)
         try:
             out, _ = victim.communicate(timeout=wait)
             break
         except subprocess.TimeoutExpired:
             killed += 1
-            wait *= 1.6
+            wait *= 2
             if whole:
                 os.killpg(victim.pid, signal.SIGKILL)
             else:
                 victim.kill()
             victim.communicate()
+            assert not left(own.root, nix_store.folder)
     assert victim.returncode == 0
     assert killed >= 2
     assert out.strip() == backend_of(store, [shell]).run(shell_action(shell, script), Silent())
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.usefixtures("nix")
+def test_a_build_ends_with_kbuild(tmp_path, nix_store):
+    (tmp_path / "tmp").mkdir()
+    victim = start(tmp_path / "store", f"echo {tmp_path}; sleep 600", tmp_path / "tmp")
+    try:
+        deadline = time.monotonic() + 60
+        while not any(line.startswith("/usr/bin/sh") for line in running(tmp_path)) and time.monotonic() < deadline:
+            assert victim.poll() is None
+            time.sleep(0.05)
+        assert running(tmp_path / "store"), "it came to the command"
+    finally:
+        victim.kill()
+        victim.communicate()
+    assert not left(tmp_path, nix_store.folder)
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ SAID = {
     "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Permission denied": "may not use",
     "error: getting status of /nix/var/nix/daemon-socket/socket: Permission denied": "may not use",
     "error: cannot open connection to remote store 'daemon': reading from file: Connection reset by peer": "hangs up",
+    "error: cannot open connection to remote store 'daemon': error: writing to file: Broken pipe": "hangs up",
     "error: experimental Nix feature 'flakes' is disabled; use '--extra-experimental-features'": "feature flakes is",
     "error: the group 'nixbld' specified in 'build-users-group' does not exist": "build users",
     "error: this system does not support the kernel namespaces required for sandboxing": "let Nix make its sandbox",
