@@ -6,6 +6,9 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +72,17 @@ def rendered(action: Action = ACTION, *, image: str | None = IMAGE, emulator: Pa
 
 def test_the_text_is_this() -> None:
     assert rendered() == GOLDEN
+
+
+@pytest.mark.parametrize("more", [{}, {"image": None}, {"emulator": Path("/anywhere")}], ids=["image", "tar", "emulated"])
+def test_hadolint(more: dict) -> None:
+    program = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("not installed: hadolint")
+    run = subprocess.run(
+        [program, "--no-color", "-"], input=rendered(**more), capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
 def test_without_an_image_the_root_is_added_by_its_hash() -> None:
