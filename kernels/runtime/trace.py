@@ -67,7 +67,7 @@ def record(request: Path, target: Path, call: Call, plain: Plain) -> Recorded:
     if isinstance(asked, Operations | Referee) and plain.profile != "portable":
         raise InputError(
             f"a trace in mode {asked.mode!r} is of portable kernels; this one is {plain.profile}",
-            hint="ask for hashes, whose search works for any kernel",
+            hint="use kbuild verify, which finds where runs of any kernel part, by running them again",
         )
     with blaming(call.reference, call.kernel.folder):
         document, tensors = trace(asked, call)

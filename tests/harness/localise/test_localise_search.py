@@ -37,6 +37,18 @@ def test_an_operation(pair, parts):
     assert found.notes == ()
 
 
+@pytest.mark.parametrize("alone", [7, 8])
+def test_a_portable_kernel_is_asked_for_no_segments(pair, alone):
+    """Unless its trace does not come to its outputs, which it promises."""
+    a, b = pair(10, 7, alone=alone)
+    for host in (a, b):
+        outputs = {"y": {"sha256": host.plain()["y"] if alone == 7 else A}}
+        host.about["receipt"] = {"result": {"outputs": {"tensors": outputs}, "profile": {"name": "portable"}}}
+    found = find(a, b)
+    assert (found.found, found.first.path, found.confirmed) == (Found.OPERATION, "7", True)
+    assert ("segments" in [asked["mode"] for asked in a.asked]) == (alone == 8)
+
+
 @pytest.mark.parametrize("parts", [3, 4095, 4096, 5999])
 def test_a_trace_that_is_not_listed_whole(pair, parts):
     """6,000 leaves in chunks of 8: the chunk is found, then listed."""
