@@ -74,7 +74,9 @@ def test_the_text_is_this() -> None:
     assert rendered() == GOLDEN
 
 
-@pytest.mark.parametrize("more", [{}, {"image": None}, {"emulator": Path("/anywhere")}], ids=["image", "tar", "emulated"])
+@pytest.mark.parametrize(
+    "more", [{}, {"image": None}, {"emulator": Path("/anywhere")}], ids=["image", "tar", "emulated"]
+)
 def test_hadolint(more: dict) -> None:
     program = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
     if program is None:
