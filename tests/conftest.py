@@ -81,6 +81,11 @@ LONGEST = ("e2e", "backends", "kernels", "packaging", "harness")
 tests last, which are the whole builds: at the end all workers but one had nothing to do."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests also wait, for engines, registries and clocks."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         here = Path(__file__).parent
