@@ -49,6 +49,8 @@ class Binary:
     Attributes:
         machine: what it is for.
         relocatable: it is an object that has yet to be linked: addresses are offsets in the file.
+        fixed: it is a program that runs at its own addresses and no others.
+        entry: where it begins to run; 0 if nowhere.
         code: its stretches of machine code, sorted by address.
         starts: addresses of its functions, sorted.
         names: of its functions, in the same order, as the linker has them.
@@ -58,21 +60,33 @@ class Binary:
 
     machine: Machine
     relocatable: bool
+    fixed: bool
+    entry: int
     code: tuple[Code, ...]
     starts: tuple[int, ...] = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
     sizes: tuple[int, ...] = field(repr=False)
     resolvers: tuple[int, ...] = field(repr=False)
 
-    def index(self, address: int) -> int | None:
-        """Which function an address lies in; where symbols were taken away, the nearest before it."""
+    def start(self, address: int) -> int:
+        """Where the function begins that an address lies in: the nearest before it; 0 if there is none."""
         found = bisect_right(self.starts, address) - 1
-        return found if found >= 0 else None
+        return self.starts[found] if found >= 0 else 0
 
     def function(self, address: int) -> str:
         """Its name; the address itself if no function is before it."""
-        index = self.index(address)
-        return f"{address:#x}" if index is None else self.names[index]
+        found = bisect_right(self.starts, address) - 1
+        return self.names[found] if found >= 0 else f"{address:#x}"
+
+    def end(self, start: int) -> int:
+        """Where a function ends: at the next, or with its stretch of code."""
+        index = bisect_right(self.starts, start)
+        following = self.starts[index] if index < len(self.starts) else None
+        for code in self.code:
+            if code.address <= start < code.address + code.size:
+                end = code.address + code.size
+                return end if following is None else min(end, following)
+        return start
 
 
 def read(path: Path) -> Binary | None:
@@ -130,6 +144,8 @@ def _binary(elf: Any, machine: Machine, data: Data) -> Binary:
     return Binary(
         machine,
         relocatable,
+        elf["e_type"] == "ET_EXEC",
+        elf["e_entry"],
         tuple(sorted(code, key=lambda item: item.address)),
         starts,
         tuple(symbols.named[start] for start in starts),

@@ -58,7 +58,7 @@ def emitted(executable: Executable) -> Emitted:
             raise IntegrityError(f"{symbol}: the code is not for {executable.target.triple}")
         known = {item.mnemonic for item in found.findings if item.trait in REFUSED}
         computing = [
-            Finding(Trait.FLOAT, mnemonic, binary.function(place), 1, place)
+            Finding(Trait.FLOAT, mnemonic, binary.function(place), 1, place, binary.start(place))
             for mnemonic, places in floats(binary, content).items()
             if mnemonic not in known
             for place in places

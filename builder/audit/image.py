@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from builder.audit.ahead import Program, is_program, programs
 from builder.audit.binary import MAGIC, Unreadable
 from builder.audit.scan import FORMAT, Audit, Map, audit, load
+from builder.audit.schema import LIBRARY
 from builder.layers.entry import Kind, Layer
 from builder.layers.unpack import read_layer
 from builder.oci.image import Manifest
@@ -50,6 +52,7 @@ class Contents:
 
     libraries: tuple[Library, ...]
     unread: tuple[Unread, ...]
+    programs: tuple[Program, ...]
 
 
 def contents(store: Store, manifest: Manifest, *, jobs: int, progress: Progress) -> Contents:
@@ -66,31 +69,47 @@ def contents(store: Store, manifest: Manifest, *, jobs: int, progress: Progress)
         EnvironmentFault: a layer is not in the store, or there is no room for its files.
     """
     found: dict[str, Library | Unread] = {}
+    compiled: list[Layer] = []
+    xla: Layer | None = None
     total = sum(layer.tar_size for layer in manifest.image.layers)
     with progress.step(f"audit {manifest.platform}", total) as step, _pool(jobs) as run:
         for layer in manifest.image.layers:
-            for path, made in _layer(store, layer, run, step).items():
-                found[path] = (
-                    Unread(path, layer.name, made) if isinstance(made, str) else Library(path, layer.name, made)
-                )
+            held = _layer(store, layer, run, step)
+            found |= {path: Library(path, layer.name, made) for path, made in held.audits.items()}
+            found |= {path: Unread(path, layer.name, reason) for path, reason in held.unread.items()}
+            compiled += [layer] if held.programs else []
+            xla = layer if any(path.endswith(LIBRARY) for path in held.audits) else xla
             step.advance(layer.tar_size)
     items = [found[path] for path in sorted(found)]
     return Contents(
         tuple(item for item in items if isinstance(item, Library)),
         tuple(item for item in items if isinstance(item, Unread)),
+        tuple(program for layer in compiled for program in programs(store, layer, xla)),
     )
 
 
-def _layer(store: Store, layer: Layer, run: Map, step: Step) -> dict[str, Audit | str]:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What one layer holds, by path; the programs among it are decoded with another layer's help."""
+
+    audits: Mapping[str, Audit]
+    unread: Mapping[str, str]
+    programs: bool
+
+
+def _layer(store: Store, layer: Layer, run: Map, step: Step) -> _Held:
     key = f"{FORMAT}-{layer.diff_id.removeprefix('sha256:')}"
     if record := store.recall(RECORDS, key):
-        return {**{path: load(data) for path, data in record["files"].items()}, **record["unread"]}
+        audits = {path: load(data) for path, data in record["files"].items()}
+        return _Held(audits, record["unread"], record["programs"])
     step.note(layer.name)
     found: dict[str, Audit] = {}
     unread: dict[str, str] = {}
+    compiled = False
     for entry, content in read_layer(store, layer):
         if entry.kind is not Kind.FILE:
             continue
+        compiled |= is_program(entry.path)
         head = content.read(_HEAD)
         if head in _ARCHIVES:
             unread[entry.path] = "is a static archive: only a linker could use it"
@@ -102,8 +121,8 @@ def _layer(store: Store, layer: Layer, run: Map, step: Step) -> dict[str, Audit 
                 except Unreadable as error:
                     unread[entry.path] = str(error)
     files = {path: made.dump() for path, made in found.items()}
-    store.remember(RECORDS, key, {"files": files, "unread": unread})
-    return {**found, **unread}
+    store.remember(RECORDS, key, {"files": files, "unread": unread, "programs": compiled})
+    return _Held(found, unread, compiled)
 
 
 @contextlib.contextmanager

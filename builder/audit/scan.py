@@ -14,7 +14,7 @@ from builder.audit import arm64, x86
 from builder.audit.binary import Binary, Machine, parse, read
 from builder.audit.traits import Trait
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Of what the store remembers; another table of traits is another format."""
 
 PIECE: Final = 4 << 20
@@ -28,13 +28,14 @@ Map = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Instructions of one kind in one function; `address` is that of the first."""
+    """Instructions of one kind in one function, which begins at `start`; `address` is that of the first."""
 
     trait: Trait
     mnemonic: str
     function: str
     count: int
     address: int
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ class Audit:
         return asdict(self)
 
 
-def order(finding: Finding) -> tuple[int, str, str]:
+def order(finding: Finding) -> tuple[int, str, str, int]:
     """How findings are sorted."""
-    return list(Trait).index(finding.trait), finding.function, finding.mnemonic
+    return list(Trait).index(finding.trait), finding.function, finding.mnemonic, finding.start
 
 
 def load(data: Mapping[str, Any]) -> Audit:
@@ -92,30 +93,34 @@ def audit_content(content: bytes) -> Audit | None:
     if binary is None:
         return None
     pieces = _pieces(binary)
-    swept = (_sweep(binary.machine, content[offset : offset + size], address) for offset, size, address in pieces)
+    swept = (sweep(binary.machine, content[offset : offset + size], address) for offset, size, address in pieces)
     return _audit(binary, swept)
 
 
 def _audit(binary: Binary, swept: Iterable[tuple[int, dict[str, list[int]]]]) -> Audit:
-    found: dict[tuple[str, str], list[int]] = {}
+    found: dict[tuple[str, int], list[int]] = {}
     instructions = 0
     for count, hits in swept:
         instructions += count
         for mnemonic, addresses in hits.items():
             for address in addresses:
-                found.setdefault((mnemonic, binary.function(address)), []).append(address)
+                found.setdefault((mnemonic, binary.start(address)), []).append(address)
     findings = [
-        Finding(_trait(binary.machine, mnemonic), mnemonic, function, len(addresses), min(addresses))
-        for (mnemonic, function), addresses in found.items()
+        Finding(
+            trait_of(binary.machine, mnemonic), mnemonic, binary.function(start), len(addresses), min(addresses), start
+        )
+        for (mnemonic, start), addresses in found.items()
     ]
     findings += [
-        Finding(Trait.DISPATCH, RESOLVER, binary.function(address), 1, address) for address in binary.resolvers
+        Finding(Trait.DISPATCH, RESOLVER, binary.function(address), 1, address, binary.start(address))
+        for address in binary.resolvers
     ]
     findings.sort(key=order)
     return Audit(binary.machine, instructions, len(binary.starts), tuple(findings))
 
 
-def _trait(machine: Machine, mnemonic: str) -> Trait:
+def trait_of(machine: Machine, mnemonic: str) -> Trait:
+    """The trait that `sweep` found an instruction for."""
     trait = x86.trait_of(mnemonic.upper()) if machine == "x86-64" else arm64.TRAITS[mnemonic]
     if trait is None:
         raise ValueError(f"{mnemonic} has no trait")
@@ -140,8 +145,9 @@ def _sweep_file(piece: tuple[Path, Machine, int, int, int]) -> tuple[int, dict[s
     path, machine, offset, size, address = piece
     with path.open("rb") as file:
         file.seek(offset)
-        return _sweep(machine, file.read(size), address)
+        return sweep(machine, file.read(size), address)
 
 
-def _sweep(machine: Machine, code: bytes, address: int) -> tuple[int, dict[str, list[int]]]:
+def sweep(machine: Machine, code: bytes, address: int) -> tuple[int, dict[str, list[int]]]:
+    """Decode code that begins at an address: how many instructions, and where those with a trait are."""
     return (x86.sweep if machine == "x86-64" else arm64.sweep)(code, address)

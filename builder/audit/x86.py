@@ -51,10 +51,11 @@ def trait_of(mnemonic: str) -> Trait | None:
 
 @cache
 def _wanted() -> dict[int, str]:
+    """Names of the mnemonics that have a trait; and none for that of what is no instruction."""
     from iced_x86 import Mnemonic  # noqa: PLC0415 - only where code is looked at
 
     names = {getattr(Mnemonic, name): name for name in dir(Mnemonic) if name.isupper()}
-    return {value: name for value, name in names.items() if trait_of(name)}
+    return {value: name.lower() for value, name in names.items() if trait_of(name)} | {Mnemonic.INVALID: ""}
 
 
 def sweep(code: bytes | memoryview, address: int) -> tuple[int, Hits]:
@@ -76,11 +77,12 @@ def sweep(code: bytes | memoryview, address: int) -> tuple[int, Hits]:
     instruction = Instruction()
     decode = decoder.decode_out
     found: Hits = {}
-    count = 0
-    while decoder.can_decode:
+    for count in range(len(code)):
         decode(instruction)
-        count += 1
         mnemonic = instruction.mnemonic
         if mnemonic in wanted:
-            found.setdefault(wanted[mnemonic].lower(), []).append(instruction.ip)
-    return count, found
+            if name := wanted[mnemonic]:
+                found.setdefault(name, []).append(instruction.ip)
+            elif not instruction.len:
+                return count, found  # nothing is left
+    return len(code), found

@@ -1,14 +1,8 @@
-"""The report as one page: no script, nothing fetched, and nothing that a host wrote is taken for markup.
-
-Everything is escaped by the template engine, and stripped of characters that reorder text. The page forbids itself
-scripts, frames, forms and all loading; its one style sheet is allowed by its hash.
-"""
+"""The report as one page: no script, nothing fetched, and nothing that a host wrote is taken for markup."""
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +12,8 @@ from builder.harness.report_chart import chart
 from builder.harness.report_model import Difference, Effect, Located, Report, Section, letters, sections
 from builder.harness.report_receipts import shown, what_ran
 from builder.harness.verdict import HostRun, Verdict
+from builder.pages import environment, style
 from builder.platforms import Platform
-from builder.resources import shipped
-from builder.spec.findings import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,54 +37,37 @@ MOST = 12
 
 def html(report: Report) -> str:
     """The page, as text to be written in UTF-8."""
-    templates = _templates()
-    style = (shipped("templates") / "report.css").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     found = sections(report.verification)
-    return templates.get_template("report.html.j2").render(
-        report=report,
-        verification=report.verification,
-        style=style,
-        style_digest=digest,
-        headline=words.headline(report),
-        counts=report.counts(),
-        facts=what_ran(report.verification.runs),
-        sections=found,
-        matrices=[_matrix(section) for section in found],
-        labels=_labels(found),
-        whole=[
-            (section, output, groups[0])
-            for section in found
-            for output, groups in section.groups.items()
-            if len(groups) == 1
-        ],
-        receipts=[entry for run in report.verification.runs if (entry := shown(run))],
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            verification=report.verification,
+            **style(),
+            headline=words.headline(report),
+            counts=report.counts(),
+            facts=what_ran(report.verification.runs),
+            sections=found,
+            matrices=[_matrix(section) for section in found],
+            labels=_labels(found),
+            whole=[
+                (section, output, groups[0])
+                for section in found
+                for output, groups in section.groups.items()
+                if len(groups) == 1
+            ],
+            receipts=[entry for run in report.verification.runs if (entry := shown(run))],
+        )
     )
 
 
 @functools.cache
 def _templates() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - only a page needs it
-
-    found = Environment(
-        loader=FileSystemLoader(shipped("templates")),
-        undefined=StrictUndefined,
-        autoescape=True,
-        finalize=_fit,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    found = environment()
     found.filters |= {"digits": _digits, "chart": chart, "member": _member, "parted": _parted}
     found.globals |= {"words": words, "tones": TONES, "letters": letters, "Status": Status, "most": MOST}
     return found
-
-
-def _fit(value: Any) -> Any:
-    """What the template writes: strings without controls and without characters that reorder the text around them."""
-    if type(value) is not str:  # not the engine's own Markup, which has been through here
-        return value
-    return "\n".join(printable(line) for line in value.split("\n"))
 
 
 def _matrix(section: Section) -> dict[str, Any]:
