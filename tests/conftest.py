@@ -81,6 +81,7 @@ LONGEST = ("e2e", "backends", "kernels", "packaging", "harness")
 tests last, which are the whole builds: at the end all workers but one had nothing to do."""
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests also wait, for engines, registries and clocks."""
     return len(os.sched_getaffinity(0)) + 1
