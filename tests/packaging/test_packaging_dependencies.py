@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ COMES_WITH = {"pydantic-core": "pydantic"}
 """One exact version of the first belongs to each version of the second."""
 
 
+@cache
 def imported() -> dict[str, set[str]]:
     """Top-level modules that are not the standard library's, each with the files that import it."""
     found: dict[str, set[str]] = {}
@@ -41,8 +43,11 @@ def imported() -> dict[str, set[str]]:
     return found
 
 
+distributions = cache(importlib.metadata.packages_distributions)
+
+
 def providers(module: str) -> set[str]:
-    return {canonicalize_name(name) for name in importlib.metadata.packages_distributions().get(module, ())}
+    return {canonicalize_name(name) for name in distributions().get(module, ())}
 
 
 def test_every_import_is_declared() -> None:
