@@ -145,14 +145,14 @@ class Nix:
         return ""
 
     def _version(self) -> tuple[int, int]:
-        try:
-            _, out, said = self._programs["nix-build"].run("--version", retcode=None)
+        try:  # plumbum's own idea of the environment is as old as its import
+            _, out, said = self._programs["nix-store"].with_env(**os.environ).run("--version", retcode=None)
         except OSError as error:
-            raise EnvironmentFault(f"nix-build does not start: {error.strerror}") from error
+            raise EnvironmentFault(f"nix-store does not start: {error.strerror}") from error
         found = _VERSION.search(str(out))
         if found is None:
             raise refusal(str(said)) or EnvironmentFault(
-                f"nix-build does not say its version: {str(out or said).strip()}"
+                f"nix-store does not say its version: {str(out or said).strip()}"
             )
         return int(found[1]), int(found[2])
 

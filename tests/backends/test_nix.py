@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from nix_daemons import daemons, no_build_users
 from nix_stores import NixStore, busybox_program, nix_backend, remove
 from small_roots import backend_of, shell_action
 
@@ -264,55 +264,23 @@ def test_a_build_ends_with_kbuild(tmp_path, nix_store):
     assert not list((tmp_path / "tmp").iterdir())
 
 
-@contextlib.contextmanager
-def daemon(folder: Path, own: NixStore, config: str):
-    socket = folder / "socket"
-    # Local, said outright: a daemon that has to find its store by itself may find its own socket.
-    env = os.environ | own.environment(config) | {"NIX_DAEMON_SOCKET_PATH": str(socket), "NIX_REMOTE": "local"}
-    process = subprocess.Popen(["nix-daemon"], env=env, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 20
-        while not socket.exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield
-    finally:
-        process.kill()
-        process.wait()
-        socket.unlink()
-
-
-TRUSTING_NO_ONE = "build-users-group = nixbld\ntrusted-users =\nsubstituters =\nsandbox-paths =\n"
-
-
 @pytest.mark.root
+@pytest.mark.skipif(no_build_users(), reason="no build users")
 def test_with_a_daemon_that_does_not_trust_this_user(store, shell, monkeypatch):
-    if subprocess.run(["getent", "group", "nixbld"], capture_output=True, check=False).returncode:
-        pytest.skip("no build users")
-    folder = Path(tempfile.mkdtemp(prefix="kbuild-nix-"))  # which build users may enter, unlike pytest's own
-    folder.chmod(0o755)
-    own = NixStore(folder / "nix")
-    for name, value in own.environment("substituters =\n").items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("NIX_REMOTE", f"unix://{folder}/socket")
-
     def run(script: str) -> str:
         return nix_backend(store, [shell]).run(shell_action(shell, script), Silent())
 
-    try:
-        with daemon(folder, own, f"{TRUSTING_NO_ONE}sandbox = true\n"):
+    with daemons() as nix:
+        for name, value in nix.environment().items():
+            monkeypatch.setenv(name, value)
+        with nix.running("sandbox = true\n"):
             script = "echo daemon > /out/x; export -p > /out/env; chmod 700 /out/x"
             assert run(script) == backend_of(store, [shell]).run(shell_action(shell, script), Silent())
             with pytest.raises(KernelError, match="ended with status 3"):
                 run("echo daemon; exit 3")
-        unsafe = daemon(folder, own, f"{TRUSTING_NO_ONE}sandbox = false\n")
-        with unsafe, pytest.raises(EnvironmentFault, match="without its sandbox"):
+        with nix.running("sandbox = false\n"), pytest.raises(EnvironmentFault, match="without its sandbox"):
             run("echo no sandbox > /out/x")
-        strict = daemon(folder, own, f"{TRUSTING_NO_ONE}allowed-users = nobody\n")
-        with strict, pytest.raises(EnvironmentFault, match="Nix's daemon hangs up"):
+        with nix.running("allowed-users = nobody\n"), pytest.raises(EnvironmentFault, match="Nix's daemon hangs up"):
             run("echo not allowed > /out/x")
         with pytest.raises(EnvironmentFault, match="Nix's daemon does not answer"):
             run("echo nobody there > /out/x")
-    finally:
-        remove(folder)

@@ -82,5 +82,5 @@ def test_a_newer_nix(version, tmp_path, monkeypatch):
 
 def test_something_that_is_no_nix(tmp_path, monkeypatch):
     fake(tmp_path, monkeypatch, "hello")
-    with pytest.raises(EnvironmentFault, match="does not say its version: hello"):
+    with pytest.raises(EnvironmentFault, match="nix-store does not say its version: hello"):
         Nix()
