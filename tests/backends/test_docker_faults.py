@@ -172,11 +172,11 @@ def test_something_that_is_no_engine(backend, monkeypatch, answer):
 
 def test_an_engine_that_never_answers(backend, monkeypatch):
     monkeypatch.setattr(docker_engine, "_PATIENCE", 0.3)
-    with answering(lambda _: time.sleep(3)) as host:
+    with answering(lambda _: time.sleep(60)) as host:
         monkeypatch.setenv("DOCKER_HOST", host)
         began = time.monotonic()
         refused(backend.check)
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 50, "less than the engine takes"
 
 
 def test_an_engine_that_refuses(backend, monkeypatch, shell):

@@ -124,8 +124,8 @@ def test_a_run_that_hangs_is_ended_with_all_its_processes(told, store, script):
     began = time.monotonic()
     with pytest.raises(TimedOut, match=r"not done after 0\.5 s"):
         told(script, limit=Limit(0.5))
-    assert time.monotonic() - began < 5
-    deadline = time.monotonic() + 5
+    assert time.monotonic() - began < 60
+    deadline = time.monotonic() + 60
     while _anybody("4171") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _anybody("4171")
@@ -141,7 +141,7 @@ def test_another_thread_can_end_a_run(store, tmp_path):
             scripted.image(store, "sleep 4171"), [], tmp_path / "out", conditions=Conditions(), timeout=600,
             progress=Silent(),
         )  # fmt: skip
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def _anybody(word: str) -> bool:

@@ -171,7 +171,7 @@ class TestOneEngine:
         began = time.monotonic()
         with pytest.raises(TimedOut):
             start(script, timeout=1)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 120
 
     def test_another_thread_can_end_a_run(self, start, store):
         host = Docker("engine", host_platform(), store)
@@ -179,7 +179,7 @@ class TestOneEngine:
         began = time.monotonic()
         with pytest.raises(TimedOut, match="stopped"):
             start("sleep 600", host, timeout=600)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 120
 
     def test_an_engine_is_known_by_itself(self, store):
         host = Docker("engine", host_platform(), store)

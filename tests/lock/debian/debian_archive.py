@@ -143,7 +143,7 @@ class Mirror:
         if path in self.stalled:
             handler.wfile.write(data[:10])
             handler.wfile.flush()
-            time.sleep(3)
+            time.sleep(60)
             return
         handler.wfile.write(data)
 

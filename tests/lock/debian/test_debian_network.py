@@ -127,13 +127,13 @@ def test_releases_to_come(release: str, folder: Path) -> None:
     assert [item.suite for item in indexes] == [release]
 
 
-def test_locking_two_architectures_takes_seconds(folder: Path, trixie: dict[str, Universe]) -> None:
-    begun = time.monotonic()
+def test_locking_two_architectures_takes_seconds_of_cpu(folder: Path, trixie: dict[str, Universe]) -> None:
+    begun = time.process_time()
     universes, _ = reader(folder, datetime.now(UTC)).universes("trixie", updates=True, architectures=["amd64", "arm64"])
     for there in universes.values():
         resolve(["python3"], there)
         resolve(toolchain_packages("gcc", "14", there), there)
-    assert time.monotonic() - begun < 20  # 2 s on two idle cores; the rest is for a busy machine
+    assert time.process_time() - begun < 20, "some 3 s on an idle machine"
 
 
 @pytest.mark.slow
