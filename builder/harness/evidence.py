@@ -15,7 +15,7 @@ from builder.hosts.receipt import Claim, read, require
 SAME = ("spec", "kernel", "seed", "x64", "inputs")
 """Parts of a receipt that all honest runs of one case share, whatever the platform."""
 
-SAME_IMAGE = ("protocol", "image", "index", "platform", "profile", "versions", "program")
+SAME_IMAGE = ("protocol", "image", "index", "platform", "profile", "versions", "program", "code")
 """Parts that all honest runs of one image share."""
 
 

@@ -127,6 +127,7 @@ class Result(_Part):
     inputs: Tensors | None = None
     prepared: Tensors | None = None
     program: Digest | None = None
+    code: Digest | None = None
     outputs: Tensors | None = None
     operations: Operations | None = None
     error: Failure | None = None
@@ -136,7 +137,7 @@ class Result(_Part):
         failed = self.status == "error"
         if failed != (self.error is not None):
             raise ValueError(f"its status is {self.status!r}, and it has {'no' if failed else 'an'} error")
-        optional = {"image", "index", "prepared", "operations", "error"}
+        optional = {"image", "index", "prepared", "code", "operations", "error"}
         if not failed and (absent := [name for name in sorted(self._reached() ^ _RESULT) if name not in optional]):
             raise ValueError(f"its status is 'ok', and it has no {', '.join(absent)}")
         if failed and (self.outputs or self.operations):

@@ -166,7 +166,7 @@ def _make_layers(plan: Plan, lock: Lock, workshop: Workshop, machine: Machine) -
         else:
             missing.append(layer)
     if missing:
-        compiling = any(layer.interpreter or layer.driver for layer in missing)
+        compiling = any(layer.runs for layer in missing)
         tools = _tools(plan, missing, workshop.backend.name) if compiling else ()
         bring(_needed(missing, tools), lock, machine, workshop.store, workshop.progress)
         for pinned in {layer.driver.nixpkgs for layer in missing if layer.driver and layer.driver.nixpkgs}:

@@ -19,6 +19,7 @@ from builder.layers.root import root_entries
 from builder.layers.tree import file_entries
 from builder.layers.wheel import merge
 from builder.layers.zip import Archive
+from builder.pipeline.aot import programs
 from builder.pipeline.compile import bytecode, native
 from builder.plan.model import LayerKind, LayerPlan
 from builder.progress import Progress
@@ -57,14 +58,14 @@ def recall(plan: LayerPlan, store: Store, backend: str = DEFAULT) -> Layer | Non
 
 def _records(plan: LayerPlan, backend: str) -> str:
     """The kind of record: a compiled layer's is its backend's own, so that no builder speaks for another."""
-    compiled = plan.kind in (LayerKind.BYTECODE, LayerKind.NATIVE)
-    return f"{RECORDS}-{backend}" if compiled and backend != DEFAULT else RECORDS
+    return f"{RECORDS}-{backend}" if plan.runs and backend != DEFAULT else RECORDS
 
 
 def needed(plan: LayerPlan) -> tuple[Artifact, ...]:
     """The artifacts that must be in the store to make the layer; local files are there already."""
-    artifacts = (*plan.artifacts, *plan.compiler, *plan.interpreter)
-    return tuple(item for item in artifacts if item.registry != "local")
+    artifacts = (*plan.artifacts, *plan.compiler, *plan.interpreter, *plan.tools)
+    own = tuple(item for item in artifacts if item.registry != "local")
+    return (*own, *(item for layer in plan.libraries for item in needed(layer)))
 
 
 def effort(plan: LayerPlan) -> int:
@@ -72,7 +73,7 @@ def effort(plan: LayerPlan) -> int:
 
     What it unpacks counts, and more so compilers, which must be unpacked before anything can begin.
     """
-    compiled = sum(item.size for item in (*plan.interpreter, *plan.compiler))
+    compiled = sum(item.size for item in (*plan.interpreter, *plan.compiler, *(plan.artifacts if plan.runs else ())))
     return sum(item.size for item in plan.artifacts) + 4 * compiled
 
 
@@ -93,21 +94,33 @@ def make(plan: LayerPlan, workshop: Workshop) -> Layer:
 
 
 def _entries(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
-    match plan.kind:
-        case LayerKind.BASE:
-            return _base(plan, plan.artifacts, workshop)
-        case LayerKind.WHEEL | LayerKind.WHEELS:
-            return _wheels(plan, plan.artifacts, workshop)
-        case LayerKind.RUNTIME | LayerKind.KERNEL:
-            return _files(plan, workshop.store)
-        case LayerKind.BYTECODE:
-            return _bytecode(plan, workshop)
-        case LayerKind.WEIGHTS:
-            return [entry for item in plan.artifacts for entry in _weights(item, plan.epoch, workshop.store)]
-        case LayerKind.NATIVE:
-            return native(
-                plan, store=workshop.store, backend=workshop.backend, progress=workshop.progress, jobs=workshop.jobs
-            )
+    make_entries: dict[LayerKind, Callable[[LayerPlan, Workshop], list[Entry]]] = {
+        LayerKind.BASE: lambda plan, workshop: _base(plan, plan.artifacts, workshop),
+        LayerKind.WHEEL: lambda plan, workshop: _wheels(plan, plan.artifacts, workshop),
+        LayerKind.WHEELS: lambda plan, workshop: _wheels(plan, plan.artifacts, workshop),
+        LayerKind.RUNTIME: _files,
+        LayerKind.KERNEL: _files,
+        LayerKind.BYTECODE: _bytecode,
+        LayerKind.WEIGHTS: _weights,
+        LayerKind.NATIVE: _native,
+        LayerKind.AOT: _programs,
+    }
+    return make_entries[plan.kind](plan, workshop)
+
+
+def _programs(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
+    return programs(
+        plan,
+        _weights(plan, workshop),
+        partial(_native, workshop=workshop),
+        store=workshop.store,
+        backend=workshop.backend,
+        progress=workshop.progress,
+    )
+
+
+def _native(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
+    return native(plan, store=workshop.store, backend=workshop.backend, progress=workshop.progress, jobs=workshop.jobs)
 
 
 def _base(plan: LayerPlan, debs: Sequence[Artifact], workshop: Workshop) -> list[Entry]:
@@ -126,7 +139,7 @@ def _bytecode(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
     parts: dict[str, Callable[[], list[Entry]]] = {
         "base": partial(_base, plan, debs, workshop),
         "wheels": partial(_wheels, plan, wheels, workshop),
-        "runtime": partial(_files, plan, workshop.store),
+        "runtime": partial(_files, plan, workshop),
     }
     compiled = partial(bytecode, plan=plan, store=workshop.store, backend=workshop.backend, progress=workshop.progress)
 
@@ -140,11 +153,17 @@ def _bytecode(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
     return ordered(found.values(), epoch=plan.epoch)
 
 
-def _files(plan: LayerPlan, store: Store) -> list[Entry]:
-    return file_entries({item.path: store.verified(item.sha256, item.size) for item in plan.files}, epoch=plan.epoch)
+def _files(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
+    paths = {item.path: workshop.store.verified(item.sha256, item.size) for item in plan.files}
+    return file_entries(paths, epoch=plan.epoch)
 
 
-def _weights(item: Artifact, epoch: int, store: Store) -> list[Entry]:
+def _weights(plan: LayerPlan, workshop: Workshop) -> list[Entry]:
+    weights = [item for item in plan.artifacts if item.kind == "weights"]
+    return [entry for item in weights for entry in _weight(item, plan.epoch, workshop.store)]
+
+
+def _weight(item: Artifact, epoch: int, store: Store) -> list[Entry]:
     """The weights' file: the artifact itself, or one member of it, checked against the lock while it is packed."""
     path = store.verified(item.sha256, item.size)
     name = PurePosixPath(item.member.path if item.member else item.path).name

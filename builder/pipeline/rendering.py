@@ -139,7 +139,7 @@ def _compile_again(image: PlatformPlan, manifest: Manifest, workshop: Workshop) 
     """
     workshop.backend.check()
     for plan, layer in zip(image.layers, manifest.image.layers, strict=True):
-        if plan.interpreter or plan.driver:
+        if plan.runs:
             made = layering.make(plan, workshop)
             if made.diff_id != layer.diff_id:
                 raise NotReproducible(

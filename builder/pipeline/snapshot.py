@@ -10,6 +10,7 @@ import rfc8785
 from builder.determinism.pins import environment
 from builder.errors import SpecError
 from builder.lock.model import Lock
+from builder.plan.aot import what_counts
 from builder.plan.make import KERNEL
 from builder.plan.model import PlacedFile
 from builder.plan.numerics import RECIPE, Numerics, libraries, names
@@ -41,16 +42,23 @@ def runtime(spec: Spec, store: Store) -> Runtime:
     Raises:
         SpecError: a native table of the kernel has the name of one of the runtime's libraries.
     """
-    return Runtime(_modules(spec, store), _documents(spec, store), _libraries(spec, store))
+    return Runtime(
+        modules=_modules(spec, store),
+        documents=_documents(spec, store),
+        compiled_for=_documents(what_counts(spec), store) if spec.aot else {},
+        libraries=_libraries(spec, store),
+    )
 
 
 def _modules(spec: Spec, store: Store) -> tuple[PlacedFile, ...]:
-    """The runtime's modules; without portable numerics where nothing imports them: they move no other digest."""
+    """The runtime's modules, without those that nothing imports here: they move no digest that has no use for them."""
     root = shipped("kernels")
     numerics = root / "runtime" / "portable"
     paths = [root / "__init__.py", *sorted((root / "runtime").rglob("*.py"))]
     if spec.determinism.profile != "portable":
         paths = [path for path in paths if not path.is_relative_to(numerics)]
+    if spec.aot is None:
+        paths = [path for path in paths if not path.is_relative_to(root / "runtime" / "aot")]
     return tuple(_placed(f"{RUNTIME}/{path.relative_to(root).as_posix()}", path.read_bytes(), store) for path in paths)
 
 

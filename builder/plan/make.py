@@ -9,6 +9,7 @@ from typing import get_args
 from builder.determinism.pins import environment
 from builder.errors import LockError
 from builder.lock.model import Lock
+from builder.plan.aot import Compilation, compilation
 from builder.plan.compiler import Compiler, compiler_of, exact_version
 from builder.plan.model import LayerKind, LayerPlan, NativeObject, PlacedFile, Plan, PlatformPlan
 from builder.plan.numerics import VERSION
@@ -51,14 +52,13 @@ def make(
         )
         for platform in sorted(spec.kernel.platforms)
     )
-    host = host_platform()
     return Plan(
         name=spec.kernel.name,
         version=spec.kernel.version,
         epoch=lock.epoch,
         sources=_digest(sources, runtime),
         platforms=platforms,
-        tools=tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms),
+        tools=_tools(lock, host_platform()),
         annotations=annotations,
     )
 
@@ -110,6 +110,9 @@ def _layers(spec: Spec, lock: Lock, platform: Platform, sources: Sources, runtim
         driver: Compiler | None = None,
         interpreter: tuple[Artifact, ...] = (),
         allow_scripts: tuple[str, ...] = (),
+        libraries: tuple[LayerPlan, ...] = (),
+        compilation: Compilation | None = None,
+        tools: tuple[Artifact, ...] = (),
     ) -> LayerPlan:
         return LayerPlan(
             name=name,
@@ -125,6 +128,9 @@ def _layers(spec: Spec, lock: Lock, platform: Platform, sources: Sources, runtim
             driver=driver,
             interpreter=interpreter,
             allow_scripts=allow_scripts,
+            libraries=libraries,
+            compilation=compilation,
+            tools=tools,
         )
 
     allowed = tuple(sorted(spec.os.allow_scripts))
@@ -165,7 +171,24 @@ def _layers(spec: Spec, lock: Lock, platform: Platform, sources: Sources, runtim
         )
     code = [PlacedFile(f"{KERNEL}/{item.path}", item.sha256, item.size) for item in sources.code]
     layers.append(layer("kernel", LayerKind.KERNEL, files=[*code, *runtime.documents[platform]]))
+    if spec.aot is not None:
+        layers.append(
+            layer(
+                "aot",
+                LayerKind.AOT,
+                artifacts=(*debs, *wheels, *of(lock, platform, "weights", "image")),
+                files=[*runtime.modules, *code, *runtime.compiled_for[platform]],
+                allow_scripts=allowed,
+                libraries=tuple(item for item in layers if item.kind is LayerKind.NATIVE),
+                compilation=compilation(spec, platform, environment(spec, platform)),
+                tools=tuple(item for item in _tools(lock, host) if item.name.startswith(("qemu-user", "busybox"))),
+            )
+        )
     return tuple(layers)
+
+
+def _tools(lock: Lock, host: Platform) -> tuple[Artifact, ...]:
+    return tuple(item for item in lock.artifact if "tools" in item.roles and host in item.platforms)
 
 
 def _native(spec: Spec, platform: Platform, sources: Sources) -> tuple[NativeObject, ...]:

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from builder.lock.model import Codec
+from builder.plan.aot import Compilation
 from builder.plan.compiler import Compiler
 from builder.platforms import Platform
 from builder.spec.model import Instructions, NativeTable
@@ -30,6 +31,7 @@ class LayerKind(Enum):
     WEIGHTS = "weights"
     NATIVE = "native"
     KERNEL = "kernel"
+    AOT = "aot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class LayerPlan:
 
     `artifacts` are unpacked into it, `files` placed in it, `native` compiled into it. `python` is the image's Python
     ("3.13"), whose bytecode goes beside every module. `driver` compiles; which one it is depends on the machine that
-    builds, but the layer does not. `allow_scripts` are maintainer scripts that may stay unrun.
+    builds, but the layer does not. `allow_scripts` are maintainer scripts that may stay unrun. Of programs that are
+    compiled ahead of time, `compilation` says how, `libraries` which layers of native objects they call, and `tools`
+    what emulates the CPU.
     """
 
     name: str
@@ -74,11 +78,19 @@ class LayerPlan:
     driver: Compiler | None = None
     interpreter: tuple[Artifact, ...] = ()
     allow_scripts: tuple[str, ...] = ()
+    libraries: tuple[LayerPlan, ...] = ()
+    compilation: Compilation | None = None
+    tools: tuple[Artifact, ...] = ()
 
     @property
     def compiler(self) -> tuple[Artifact, ...]:
         """What the compiler is made of; empty if nothing is compiled."""
         return self.driver.artifacts() if self.driver else ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether something has to be run to make it, and so a backend."""
+        return bool(self.interpreter or self.driver or self.compilation)
 
     def key(self) -> str:
         """Hex SHA-256 over everything that decides the layer's bytes, in RFC 8785 form."""
@@ -108,6 +120,11 @@ class LayerPlan:
             "platform": self.platform if self.native or self.kind is LayerKind.BASE else "",
             "python": self.python,
         }
+        if self.compilation is not None:
+            how = self.compilation
+            body["aot"] = [how.level, how.cpu, [list(pair) for pair in how.environment]]
+            body["libraries"] = [layer.key() for layer in self.libraries]
+            body["platform"] = self.platform
         return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
 
 

@@ -59,6 +59,7 @@ def problems(data: Mapping[str, object]) -> list[Problem]:
         *_floor(data),
         *_strings(data),
         *_results(data),
+        *_aot(data),
     ]
 
 
@@ -216,3 +217,60 @@ def _results(data: Mapping[str, object]) -> Iterator[Problem]:
         dtype = _table(_table(data, "outputs"), name).get("dtype")
         if isinstance(dtype, str) and dtype in NEVER_OUT:
             yield Problem(("outputs", name, "dtype"), *NEVER_OUT[dtype])
+
+
+MOST_PROGRAMS: Final = 64
+"""Programs that one image may hold; each takes seconds to compile under emulation."""
+
+EMULATED: Final = frozenset({"x86-64-v3", "armv8-a", "armv8.2-a"})
+"""CPUs that the lock's emulator can be, on which programs are compiled; it has no AVX-512."""
+
+
+def _aot(data: Mapping[str, object]) -> Iterator[Problem]:
+    """Every program has its shapes, and a CPU that it is compiled on."""
+    if not isinstance(data.get("aot"), Mapping):
+        return
+    aot, sizes = _table(data, "aot"), _table(_table(data, "aot"), "sizes")
+    prepared = _table(data, "kernel").get("prepare") is not None
+    arrays = _table(aot, "arrays")
+    if prepared != bool(arrays):
+        says = (
+            "nothing says what arrays `kernel.prepare` makes" if prepared else "the entry takes the inputs as they are"
+        )
+        yield Problem(("aot",), says, "name them in [aot.arrays.NAME]" if prepared else "leave aot.arrays out")
+    tables = arrays if prepared else _table(data, "inputs")
+    named = {name for one in tables for _, name in _strings_of(_table(tables, one), "shape")}
+    for name in sorted(named - sizes.keys()):
+        hint = f"name its lengths: sizes.{name} = [1] in [aot]"
+        yield Problem(("aot",), f"the dimension {name!r} may have any length, and a program has one", hint)
+    for name in sorted(sizes.keys() - named):
+        yield Problem(("aot", "sizes", name), f"no array has a dimension {name!r}", "take it out")
+    for name in tables:
+        if _table(tables, name).get("dtype") == "string":
+            yield Problem(("aot", "arrays", name, "dtype"), "a JAX function takes no strings", "give the numbers' type")
+    yield from _aot_sizes(sizes)
+    yield from _aot_cpus(data)
+
+
+def _aot_sizes(sizes: Mapping[str, object]) -> Iterator[Problem]:
+    programs = 1
+    for name, lengths in sizes.items():
+        if isinstance(lengths, (list, tuple)):
+            programs *= len(lengths)
+            if len(set(map(repr, lengths))) != len(lengths):
+                yield Problem(("aot", "sizes", name), "a length stands twice in this array", "keep one of them")
+    if programs > MOST_PROGRAMS:
+        hint = "name fewer lengths"
+        yield Problem(("aot", "sizes"), f"these are {programs} programs, and {MOST_PROGRAMS} is the most", hint)
+
+
+def _aot_cpus(data: Mapping[str, object]) -> Iterator[Problem]:
+    platforms = {name for _, name in _strings_of(_table(data, "kernel"), "platforms")} or {"linux/amd64", "linux/arm64"}
+    for name in ("amd64", "arm64"):
+        level = _table(_table(data, "hardware"), "cpu").get(name)
+        if f"linux/{name}" in platforms and isinstance(level, str) and level not in EMULATED:
+            yield Problem(
+                ("hardware", "cpu", name),
+                f"no emulator here is a CPU of {level}, on which programs are compiled ahead of time",
+                "choose another level, or set aot = false",
+            )

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -329,6 +330,33 @@ class TensorTable(_Table):
     """One sentence for people."""
 
 
+class ArrayTable(_Table):
+    """An array that the entry takes."""
+
+    dtype: DType
+    """Type of its elements."""
+    shape: tuple[Dimension, ...] = ()
+    """Lengths or names, outermost first."""
+
+
+Lengths = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=EXACT)], ...],
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+]
+
+
+class AotTable(_Table):
+    """What is compiled ahead of time, at build, so that nodes load programs and compile nothing."""
+
+    sizes: dict[Identifier, Lengths] = {}
+    """Lengths of each named dimension; one program is compiled for every combination."""
+    arrays: dict[Identifier, ArrayTable] = {}
+    """The entry's arrays, by name, where `kernel.prepare` makes them; without it they are the inputs."""
+    other: Literal["refuse", "compile"] = "refuse"
+    """What a node does with other shapes: refuse them, or compile for itself, which its receipt then says."""
+
+
 class ExampleTable(_Table):
     """A run that people and tests can repeat."""
 
@@ -365,6 +393,12 @@ class Spec(_Table):
     """Tensors that go in, by name."""
     outputs: Annotated[dict[Identifier, TensorTable], Field(min_length=1)]
     """Tensors that come out, by name."""
+    aot: Annotated[
+        AotTable | None,
+        BeforeValidator(lambda value: None if value is False else value),
+        Field(exclude_if=_missing),
+    ] = None
+    """Compile ahead of time; left out, or `false`, nodes compile for themselves."""
     examples: dict[Name, ExampleTable] = {}
     """Runs to repeat, by name."""
 

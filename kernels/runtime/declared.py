@@ -43,6 +43,18 @@ class Cuda:
 
 
 @dataclass(frozen=True, slots=True)
+class Aot:
+    """What is compiled at build: the entry's arrays where `prepare` makes them, and lengths of named dimensions.
+
+    `elsewhere` says that a node compiles for itself what the image has no program for.
+    """
+
+    arrays: Mapping[str, Table]
+    sizes: Mapping[str, tuple[int, ...]]
+    elsewhere: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Declared:
     """One kernel's declarations. `identity` is the hex SHA-256 of `spec.json`; `memory` is in bytes."""
 
@@ -64,6 +76,15 @@ class Declared:
     weights: tuple[str, ...]
     inputs: Mapping[str, Table]
     outputs: Mapping[str, Table]
+    aot: Aot | None = None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The random key's two words: the seed's 64 bits, high half first.
+
+        `jax.random.key` alone would drop the high half unless 64-bit types are on.
+        """
+        return self.seed >> 32, self.seed & 0xFFFFFFFF
 
     @property
     def wide(self) -> bool:
@@ -119,6 +140,15 @@ def parse(data: bytes) -> Declared:
         weights=tuple(spec["weights"]),
         inputs={name: _table(table) for name, table in spec["inputs"].items()},
         outputs={name: _table(table) for name, table in spec["outputs"].items()},
+        aot=_aot(spec["aot"]) if "aot" in spec else None,
+    )
+
+
+def _aot(table: dict[str, Any]) -> Aot:
+    return Aot(
+        arrays={name: _table(item) for name, item in table["arrays"].items()},
+        sizes={name: tuple(lengths) for name, lengths in table["sizes"].items()},
+        elsewhere=table["other"] == "compile",
     )
 
 

@@ -21,13 +21,20 @@ from kernels.runtime.tensors import Array, Tensor, Text
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """What makes the entry's arrays of the inputs: `prepare` is None where declared inputs are the entry's own."""
+
+    folder: Path
+    prepare: Callable[[Mapping[str, Any]], Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
-    """A loaded kernel. `prepare` is None where declared inputs are the entry's own."""
+    """A loaded kernel: its entry, and the parameters that its `load` gave."""
 
     folder: Path
     entry: Callable[..., Any]
     params: Any
-    prepare: Callable[[Mapping[str, Any]], Any] | None
 
 
 def load(declared: Declared, root: Path) -> Kernel:
@@ -37,11 +44,8 @@ def load(declared: Declared, root: Path) -> Kernel:
         KernelError: something of the image is missing, of another version, or fails.
         HostError: this CPU can't run JAX at all.
     """
-    folder = (root / KERNEL).absolute()
     _import_jax(declared)
-    sys.path.append(str(folder))
-    native.search(folder / "lib")
-    weights = {name: _only_file(folder / "weights" / name) for name in declared.weights}
+    folder = _opened(root)
     entry = _function(declared.entry, folder)
     if declared.profile == "portable":
         from kernels.runtime.portable.transform import portable  # noqa: PLC0415 - not in the image of another profile
@@ -51,16 +55,39 @@ def load(declared: Declared, root: Path) -> Kernel:
     if declared.load is not None:
         loader = _function(declared.load, folder)
         with blaming(declared.load, folder):
-            params = loader(weights)
+            params = loader(_weights(declared, folder))
         _refuse_wide(declared, declared.load, params)
-    prepare = None
-    if declared.prepare is not None:
-        preparer = _function(declared.prepare, folder)
-        with blaming(declared.prepare, folder):
-            prepare = preparer(weights)
-        if not callable(prepare):
-            raise KernelError(f"{declared.prepare} gave {type(prepare).__name__}, not a function of the inputs")
-    return Kernel(folder, entry, params, prepare)
+    return Kernel(folder, entry, params)
+
+
+def preparation(declared: Declared, root: Path) -> Preparation:
+    """Import what prepares inputs, if the kernel has such code, and let it load its weights.
+
+    Raises:
+        KernelError: it is missing, or fails.
+    """
+    folder = _opened(root)
+    if declared.prepare is None:
+        return Preparation(folder, None)
+    preparer = _function(declared.prepare, folder)
+    with blaming(declared.prepare, folder):
+        prepare = preparer(_weights(declared, folder))
+    if not callable(prepare):
+        raise KernelError(f"{declared.prepare} gave {type(prepare).__name__}, not a function of the inputs")
+    return Preparation(folder, prepare)
+
+
+def _opened(root: Path) -> Path:
+    """The kernel's folder, whose modules can be imported and whose libraries are found from now on."""
+    folder = (root / KERNEL).absolute()
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    native.search(folder / "lib")
+    return folder
+
+
+def _weights(declared: Declared, folder: Path) -> dict[str, Path]:
+    return {name: _only_file(folder / "weights" / name) for name in declared.weights}
 
 
 def versions(declared: Declared) -> dict[str, str]:
@@ -84,7 +111,7 @@ def versions(declared: Declared) -> dict[str, str]:
     return found
 
 
-def arguments(kernel: Kernel, declared: Declared, inputs: Mapping[str, Tensor]) -> dict[str, Array]:
+def arguments(kernel: Preparation, declared: Declared, inputs: Mapping[str, Tensor]) -> dict[str, Array]:
     """The entry's arrays: the declared inputs, or what `prepare` makes of them.
 
     Raises:
@@ -108,7 +135,10 @@ def arguments(kernel: Kernel, declared: Declared, inputs: Mapping[str, Tensor]) 
     for name, array in arrays.items():
         if array.dtype.kind in "OUSMm":
             raise KernelError(f"{declared.prepare} gave {name!r} as {array.dtype}, which JAX can't take")
-    _refuse_wide(declared, str(declared.prepare), arrays)
+    if not declared.wide:
+        for name, array in arrays.items():
+            if str(array.dtype) in WIDE:
+                raise _too_wide(str(declared.prepare), str(array.dtype), f"[{name!r}]")
     return arrays
 
 
@@ -158,7 +188,11 @@ def _refuse_wide(declared: Declared, reference: str, tree: Any) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         dtype = getattr(leaf, "dtype", None)
         if dtype is not None and str(dtype) in WIDE:
-            raise KernelError(
-                f"{reference} gave {dtype} at {jax.tree_util.keystr(path)}, but 64-bit types are off",
-                hint="convert it, or declare a 64-bit input or output, which turns them on",
-            )
+            raise _too_wide(reference, str(dtype), jax.tree_util.keystr(path))
+
+
+def _too_wide(reference: str, dtype: str, place: str) -> KernelError:
+    return KernelError(
+        f"{reference} gave {dtype} at {place}, but 64-bit types are off",
+        hint="convert it, or declare a 64-bit input or output, which turns them on",
+    )

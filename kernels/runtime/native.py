@@ -15,18 +15,30 @@ The name registered with XLA is `NAME.symbol` unless another is given.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kernels.runtime.errors import KernelError
 
 IMAGE = Path("/opt/kernel/lib")
 
 
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function that is registered with XLA: `symbol` of the file `path`, which the library's name led to."""
+
+    path: Path
+    library: str
+    symbol: str
+
+
 class _Libraries:
     """The folder that libraries come from, and the handlers so far; one per process, as XLA's registry is."""
 
     folder = IMAGE
-    registered: dict[str, Path] = {}  # noqa: RUF012  # deliberately shared
+    registered: dict[str, Handler] = {}  # noqa: RUF012  # deliberately shared
 
 
 def search(folder: Path) -> None:
@@ -48,11 +60,12 @@ def handler(library: str, symbol: str, name: str = "") -> str:
     Raises:
         KernelError: the library or the symbol is not there.
     """
-    import jax  # noqa: PLC0415  # heavy, and not needed to describe a failure
+    from jaxlib import xla_client  # noqa: PLC0415  # heavy, and not needed to describe a failure
 
     path = _Libraries.folder / f"{library}.so"
     name = name or f"{library}.{symbol}"
-    if _Libraries.registered.get(name) == path:
+    wanted = Handler(path, library, symbol)
+    if _Libraries.registered.get(name) == wanted:
         return name
     try:
         function = getattr(ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL), symbol)
@@ -63,7 +76,20 @@ def handler(library: str, symbol: str, name: str = "") -> str:
             f"the native library {library!r} exports no {symbol!r}",
             hint="define it with XLA_FFI_DEFINE_HANDLER_SYMBOL and default visibility",
         ) from error
-    capsule = jax.ffi.pycapsule(function)  # type: ignore[no-untyped-call]
-    jax.ffi.register_ffi_target(name, capsule, platform="cpu")
-    _Libraries.registered[name] = path
+    # What jax.ffi.register_ffi_target does, without importing JAX.
+    xla_client.register_custom_call_target(name, _capsule(function), platform="cpu", api_version=1)
+    _Libraries.registered[name] = wanted
     return name
+
+
+def registered() -> Mapping[str, Handler]:
+    """Every function registered so far, by the name that XLA knows it by."""
+    return dict(_Libraries.registered)
+
+
+def _capsule(function: Any) -> Any:
+    """A function's address as Python's C API hands pointers around."""
+    make = ctypes.pythonapi.PyCapsule_New
+    make.restype = ctypes.py_object
+    make.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    return make(function, None, None)

@@ -23,22 +23,22 @@ from kernels.runtime.tensors import Array
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the entry: `kernel.entry(*arguments)`, where `arguments` are params, arrays and the random key."""
+    """One call of the entry: `kernel.entry(*arguments)`, where `arguments` are params, arrays and the random key.
+
+    To lower it, types in place of arrays and key will do.
+    """
 
     kernel: Kernel
     reference: str
-    arguments: tuple[Any, dict[str, Array], jax.Array]
+    arguments: tuple[Any, Mapping[str, Any], Any]
 
 
 def call(kernel: Kernel, declared: Declared, arrays: Mapping[str, Array]) -> Call:
-    """What the entry is called with.
-
-    The random key is the seed's 64 bits, high half first, as a threefry2x32 key: `jax.random.key` alone would drop
-    the high half unless 64-bit types are on.
-    """
-    halves = np.array([declared.seed >> 32, declared.seed & 0xFFFFFFFF], np.uint32)
-    key = jax.random.wrap_key_data(jax.numpy.asarray(halves), impl="threefry2x32")
-    return Call(kernel, declared.entry, (kernel.params, dict(arrays), key))
+    """What the entry is called with; the key is threefry2x32's."""
+    words = jax.numpy.asarray(np.array(declared.key, np.uint32))
+    return Call(
+        kernel, declared.entry, (kernel.params, dict(arrays), jax.random.wrap_key_data(words, impl="threefry2x32"))
+    )
 
 
 def lowered(one: Call) -> jax.stages.Lowered:
@@ -83,3 +83,27 @@ def run(one: Call, program: jax.stages.Compiled) -> dict[str, Array]:
         if not isinstance(made, dict) or not all(isinstance(name, str) for name in made):
             raise KernelError(f"{one.reference} gave {type(made).__name__}, not a dict of named arrays")
         return {name: np.asarray(value) for name, value in made.items()}  # refuses random keys and nested trees
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """A call that was compiled on this host."""
+
+    one: Call
+    program: jax.stages.Compiled
+    identity: str
+    code: None = None
+
+    def run(self) -> dict[str, Array]:
+        """Call it; see `run`."""
+        return run(self.one, self.program)
+
+
+def here(one: Call) -> Here:
+    """Lower and compile a call.
+
+    Raises:
+        KernelError: it can't be traced or compiled.
+    """
+    program = lowered(one)
+    return Here(one, compiled(one, program), identity(program))

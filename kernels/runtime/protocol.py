@@ -13,14 +13,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kernels.runtime import accelerator, check, declared, environment, folder, host, memory
 from kernels.runtime.errors import HostError, InputError, KernelError, RunError, Step
 from kernels.runtime.receipt import Draft, plain
 
-if TYPE_CHECKING:  # NumPy takes longer to import than all checks before it
-    from kernels.runtime.tensors import Tensor
+if TYPE_CHECKING:  # NumPy takes longer to import than all checks before it, JAX longer than all else
+    from kernels.runtime.aot.shelf import Shelf
+    from kernels.runtime.kernel import Kernel
+    from kernels.runtime.program import Call, Here
+    from kernels.runtime.tensors import Array, Tensor
 
 DONE: Final = 0
 IMAGE_VARIABLE = "KBUILD_IMAGE"
@@ -91,22 +94,22 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
     with _step("initialise", draft, "load"):
         from kernels.runtime import kernel  # noqa: PLC0415  # not before the inputs are good
 
-        loaded = kernel.load(spec, places.root)
-        draft.say("versions", kernel.versions(spec))
+        draft.say("versions", versions := kernel.versions(spec))
+        shelf = _shelf(spec, places.root, observed.platform, pinned, versions)
+        loaded = None if shelf else kernel.load(spec, places.root)
+        preparation = kernel.preparation(spec, places.root)
     with _step("execute", draft, "prepare"):
-        arrays = kernel.arguments(loaded, spec, inputs)
-        if loaded.prepare is not None:
+        arrays = kernel.arguments(preparation, spec, inputs)
+        if preparation.prepare is not None:
             draft.say("prepared", describe_all(arrays))
     with _step("execute", draft, "compile"):
-        from kernels.runtime import program  # noqa: PLC0415  # JAX: see above
-
-        call = program.call(loaded, spec, arrays)
-        lowered = program.lowered(call)
-        draft.say("program", program.identity(lowered))
-        compiled = program.compiled(call, lowered)
+        computation = (shelf.ready(arrays) if shelf else None) or _compiled_here(loaded, spec, places.root, arrays)
+        draft.say("program", computation.identity)
+        if computation.code is not None:
+            draft.say("code", computation.code)
         _require_ieee()
     with _step("execute", draft):
-        results = program.run(call, compiled)
+        results = computation.run()
         _require_ieee()
     with _step("output", draft):
         from kernels.runtime import outputs  # noqa: PLC0415  # NumPy: see above
@@ -119,17 +122,40 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
             draft.show(name, preview(name, array))
     if (places.source / TRACE_REQUEST).exists():
         with _step("output", draft, "trace"):
-            from kernels.runtime import trace  # noqa: PLC0415  # only for those who ask
+            from kernels.runtime import program  # noqa: PLC0415  # only for those who ask
 
-            plain = trace.Plain(spec.profile, described["tensors"])
-            recorded = trace.record(places.source / TRACE_REQUEST, places.target, call, plain)
-            draft.traced(recorded.summary)
-            if recorded.operations is not None:
-                draft.say("operations", recorded.operations)
+            call = program.call(loaded or kernel.load(spec, places.root), spec, arrays)
+            _trace(places, spec, draft, call, described["tensors"])
     if (peak := memory.peak()) > spec.memory:
         print(  # noqa: T201
             f"note: the run took {peak} bytes of memory; the spec's hardware.memory is {spec.memory}", file=sys.stderr
         )
+
+
+def _trace(places: Places, spec: declared.Declared, draft: Draft, call: Call, outputs: Mapping[str, Any]) -> None:
+    from kernels.runtime import trace  # noqa: PLC0415  # only for those who ask
+
+    recorded = trace.record(places.source / TRACE_REQUEST, places.target, call, trace.Plain(spec.profile, outputs))
+    draft.traced(recorded.summary)
+    if recorded.operations is not None:
+        draft.say("operations", recorded.operations)
+
+
+def _shelf(
+    spec: declared.Declared, root: Path, platform: str, pinned: Mapping[str, str], versions: Mapping[str, str]
+) -> Shelf | None:
+    """The programs that were compiled at build, if the spec asks for them."""
+    if spec.aot is None:
+        return None
+    from kernels.runtime.aot import shelf  # noqa: PLC0415  # NumPy: see above
+
+    return shelf.opened(spec, root, platform=platform, environment=pinned, versions=versions)
+
+
+def _compiled_here(loaded: Kernel | None, spec: declared.Declared, root: Path, arrays: Mapping[str, Array]) -> Here:
+    from kernels.runtime import kernel, program  # noqa: PLC0415  # JAX: see above
+
+    return program.here(program.call(loaded or kernel.load(spec, root), spec, arrays))
 
 
 def _stated(environ: Mapping[str, str], variable: str) -> str | None:

@@ -147,10 +147,11 @@ def test_the_runtime_is_every_module_that_the_profile_has_use_for(store: Store) 
     found = {item.path: item for item in runtime(loads(TEXT, "spec.toml"), store).modules}
     every = {root / "__init__.py", *(root / "runtime").rglob("*.py")}
     paths = {f"opt/kbuild/kernels/{path.relative_to(root).as_posix()}" for path in every}
-    assert set(found) == {path for path in paths if "/portable/" not in path}
+    assert set(found) == {path for path in paths if "/portable/" not in path and "/aot/" not in path}
     main = found["opt/kbuild/kernels/runtime/__main__.py"]
     assert store.verified(main.sha256, main.size).read_bytes() == (root / "runtime" / "__main__.py").read_bytes()
-    assert {item.path for item in runtime(loads(PORTABLE, "spec.toml"), store).modules} == paths
+    with_programs = PORTABLE + "\n[aot]\n"
+    assert {item.path for item in runtime(loads(with_programs, "spec.toml"), store).modules} == paths
 
 
 def test_documents_are_the_spec_and_each_platforms_environment(store: Store) -> None:

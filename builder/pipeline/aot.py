@@ -1,0 +1,75 @@
+"""The layer of programs that are compiled ahead of time: what the action needs, taken together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import BinaryIO
+
+from builder.backends.action import Backend
+from builder.backends.aot import aot_action
+from builder.backends.busybox import NAME, busybox, busybox_deb
+from builder.backends.roots import emulator
+from builder.layers.entry import Entry
+from builder.layers.order import ordered
+from builder.layers.tar import tar_entries
+from builder.plan.model import LayerPlan
+from builder.platforms import host_platform
+from builder.progress import Progress
+from builder.store.blobs import Store
+
+PROGRAMS = "opt/kernel/aot"
+
+LibrariesOf = Callable[[LayerPlan], Iterable[Entry]]
+"""The shared objects of a layer that is compiled."""
+
+
+def programs(
+    plan: LayerPlan,
+    weights: Iterable[Entry],
+    libraries: LibrariesOf,
+    *,
+    store: Store,
+    backend: Backend,
+    progress: Progress,
+) -> list[Entry]:
+    """The layer's programs, their parameters and their manifest, below `opt/kernel/aot`.
+
+    Args:
+        plan: the layer.
+        weights: the image's files of weights, at their paths.
+        libraries: makes the layers of shared objects that programs call.
+        store: has the artifacts, and takes what the action needs of them.
+        backend: runs the compiler.
+        progress: sees it.
+
+    Raises:
+        KernelError: the entry cannot be compiled.
+        EnvironmentFault: the lock names no emulator.
+    """
+    compilation = plan.compilation
+    if compilation is None:
+        raise ValueError(f"the layer {plan.name} compiles no programs")
+    host = host_platform()
+    made = [*weights, *(entry for layer in plan.libraries for entry in libraries(layer))]
+    blobs = {entry.path: _kept(entry.source, store) for entry in made if entry.source}
+    action = aot_action(
+        platform=plan.platform,
+        host=host,
+        compilation=compilation,
+        root=[item.sha256 for item in plan.artifacts if item.kind == "deb"],
+        wheels={item.path.rpartition("/")[2]: item.sha256 for item in plan.artifacts if item.kind == "wheel"},
+        files={item.path: item.sha256 for item in plan.files} | blobs,
+        emulator=store.add(emulator(store, plan.tools, host=host, guest=plan.platform).read_bytes()),
+        busybox=store.add((busybox(store, busybox_deb(plan.tools, host)) / NAME).read_bytes()),
+    )
+    found = tar_entries(store.verified(backend.run(action, progress)))
+    return ordered([replace(entry, path=f"{PROGRAMS}/{entry.path}") for entry in found], epoch=plan.epoch)
+
+
+def _kept(source: Callable[[], BinaryIO], store: Store) -> str:
+    """A file's content as a blob of the store."""
+    with source() as content, store.writer() as writer:
+        while data := content.read(1 << 20):
+            writer.write(data)
+        return writer.commit()

@@ -1,0 +1,1 @@
+"""Programs compiled at build (docs/aot.md): made under the declared CPU, loaded on nodes, where nothing is compiled."""
