@@ -29,7 +29,7 @@ extern "C" void scale(float *x) { net::normalise(x); }
 def test_a_planted_approximation_fails_the_build_and_is_named(small: Built, tmp_path: Path) -> None:
     spec = small.copy(tmp_path / "kernel")
     (spec.parent / "scale.cc").write_text(PLANTED)
-    env = {"KBUILD_STORE": str(small.downloads(tmp_path / "store"))}
+    env = {"KBUILD_STORE": str(small.store)}
     failed = kbuild(spec, env=env)
     assert (failed.code, failed.stdout) == (2, "")
     assert "[native.scale] (scale.cc)" in failed.stderr

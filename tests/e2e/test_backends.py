@@ -57,11 +57,6 @@ def test_docker_gives_the_recorded_digest_and_never_the_embedded_backends_word(s
     assert made_by(store, "actions") == made_by(store, "actions-docker"), "equal actions have equal keys"
     assert "bytecode" in embedded.stderr, "the embedded backend compiled for itself"
 
-    both = kbuild(spec, "--locked", "--backend", "all", env={"KBUILD_STORE": str(store)})  # fetches more tools
-    assert both.digest == small.digest
-    assert "embedded, docker" in both.stderr
-    assert "agree on every byte" in both.stderr
-
     again = kbuild(spec, "--locked", "--backend", "docker", env=env)
     assert again.digest == small.digest
     assert "nothing changed" in again.stderr
@@ -122,7 +117,7 @@ def test_an_action_that_opens_a_socket_reaches_nothing(small: Built, backend: st
     assert b"Network is unreachable" in store.path(output).read_bytes()
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(small: Built, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     spec = small.copy(tmp_path / "kernel")

@@ -84,6 +84,7 @@ def test_the_digest_is_the_committed_one(request: pytest.FixtureRequest, name: s
 
 @pytest.mark.docker
 @pytest.mark.nix
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "minilm"])
 def test_three_builders_give_one_digest(request: pytest.FixtureRequest, name: str) -> None:
     image = request.getfixturevalue(name)
@@ -160,6 +161,8 @@ BAD_INPUTS = {
     "garbage as .npz": ("x.npz", b"PK\3\4" + bytes(100), "x.npz: not a readable .npz file"),
     "another kind of file": ("x.png", b"\x89PNG", "x.png is no input file"),
 }  # fmt: skip
+SHOWN = ("an unexpected name", "another length", "garbage as .npz")
+"""By default; tests/kernels/runtime holds the code inside to all of them, without an image."""
 
 
 def refused(outcome: Outcome, code: int, *words: str) -> None:
@@ -171,7 +174,13 @@ def refused(outcome: Outcome, code: int, *words: str) -> None:
         assert word in outcome.stderr, outcome.stderr
 
 
-@pytest.mark.parametrize(("name", "data", "reason"), BAD_INPUTS.values(), ids=BAD_INPUTS)
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in SHOWN else pytest.mark.slow)
+        for name, case in BAD_INPUTS.items()
+    ],
+)
 def test_inputs_that_are_wrong(digits: Built, tmp_path: Path, name: str, data: bytes, reason: str) -> None:
     (tmp_path / name).write_bytes(data)
     out = tmp_path / "out"

@@ -222,23 +222,13 @@ def test_what_is_rendered(small: Built, directory: tuple[Path, dict], tmp_path: 
     assert str(tmp_path).encode() not in b"".join(first.values())
 
 
-@pytest.mark.parametrize(
-    ("spoil", "what"),
-    [
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), r"is not \d+ bytes long"),
-        (lambda path: path.write_bytes(b"!<arch>\n" + bytes(path.stat().st_size - 8)), "has the SHA-256"),
-        (lambda path: path.unlink(), r"is missing; fetch\.py gets it"),
-    ],
-)  # fmt: skip
-def test_an_input_that_is_not_the_locked_one(
-    copied: Path, docker_build: Callable[..., Outcome], spoil: Callable[[Path], object], what: str
-) -> None:
+def test_an_input_that_is_not_the_locked_one(copied: Path, docker_build: Callable[..., Outcome]) -> None:
     """Refused by the engine's own build, before anything is unpacked."""
     victim = next((copied / "inputs").glob("libc6_*.deb"))
-    spoil(victim)
+    victim.write_bytes(b"!<arch>\n" + bytes(victim.stat().st_size - 8))
     done = docker_build(copied, "kbuild-test/spoiled")
     assert done.code != 0
-    assert re.search(f"unpack.sh: inputs/{re.escape(victim.name)} {what}", done.stdout + done.stderr)
+    assert f"unpack.sh: inputs/{victim.name} has the SHA-256" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -282,6 +272,7 @@ def run_both(built: Built, image: str, inputs: Path, tmp_path: Path) -> tuple[by
     return tuple((folder / "outputs.safetensors").read_bytes() for folder in (own, theirs))
 
 
+@pytest.mark.slow
 def test_the_container_gives_the_same_bits(digits: Built, tmp_path: Path, docker_build: Callable[..., Outcome]) -> None:
     facts = rendered(digits, tmp_path / "out", "--format", "dockerfile")
     done = docker_build(tmp_path / "out", "kbuild-test/digits")
