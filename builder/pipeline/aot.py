@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import BinaryIO
 
+from builder.audit.ahead import SUFFIX
+from builder.audit.emitted import emitted, require_clean, require_portable
+from builder.audit.executable import differing, read
+from builder.audit.schema import of_wheel
 from builder.backends.action import Backend
 from builder.backends.aot import aot_action
 from builder.backends.busybox import NAME, busybox, busybox_deb
 from builder.backends.roots import emulator
+from builder.errors import KernelError
 from builder.layers.entry import Entry
 from builder.layers.order import ordered
 from builder.layers.tar import tar_entries
@@ -44,7 +49,7 @@ def programs(
         progress: sees it.
 
     Raises:
-        KernelError: the entry cannot be compiled.
+        KernelError: the entry cannot be compiled, or to something else than was asked for.
         EnvironmentFault: the lock names no emulator.
     """
     compilation = plan.compilation
@@ -63,8 +68,37 @@ def programs(
         emulator=store.add(emulator(store, plan.tools, host=host, guest=plan.platform).read_bytes()),
         busybox=store.add((busybox(store, busybox_deb(plan.tools, host)) / NAME).read_bytes()),
     )
-    found = tar_entries(store.verified(backend.run(action, progress)))
+    found = list(tar_entries(store.verified(backend.run(action, progress))))
+    require_as_asked(found, plan, store)
     return ordered([replace(entry, path=f"{PROGRAMS}/{entry.path}") for entry in found], epoch=plan.epoch)
+
+
+def require_as_asked(entries: Iterable[Entry], plan: LayerPlan, store: Store) -> None:
+    """Take every program apart, and hold it to what the compiler was asked for and to what the profile allows.
+
+    Raises:
+        KernelError: XLA saw other flags, or compiled for another CPU; or its code holds what may not be there.
+        IntegrityError: something is no program of the image's jaxlib.
+    """
+    compilation = plan.compilation
+    if compilation is None:
+        raise ValueError(f"the layer {plan.name} compiles no programs")
+    jaxlib = next(item for item in plan.artifacts if item.kind == "wheel" and item.name == "jaxlib")
+    schema = of_wheel(store, jaxlib.sha256)
+    libraries = {item.name for layer in plan.libraries for item in layer.native}
+    for entry in entries:
+        if not entry.path.endswith(SUFFIX) or entry.source is None:
+            continue
+        with entry.source() as content:
+            taken = read(content.read(), schema)
+        where = f"the program {taken.module} ({entry.path})"
+        if other := differing(taken, dict(compilation.flags)):
+            lines = "".join(f"\n  {name}: asked for {asked}, seen {seen}" for name, (asked, seen) in other.items())
+            raise KernelError(f"XLA compiled with other flags than the spec's{lines}", where=where)
+        if compilation.profile == "portable":
+            require_portable(emitted(taken), where, libraries=libraries)
+        elif compilation.profile == "pinned":
+            require_clean(emitted(taken), where)
 
 
 def _kept(source: Callable[[], BinaryIO], store: Store) -> str:

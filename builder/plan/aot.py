@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from builder.determinism.pins import environment, xla_flags
 from builder.platforms import NAMES, Platform
 from builder.spec.model import KernelTable, Spec
 
@@ -15,17 +16,28 @@ what the level asks for and little beside it."""
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """How programs are compiled: for a level of the architecture, on an emulated CPU, in the image's environment."""
+    """How programs are compiled: for a level of the architecture, on an emulated CPU, in the image's environment.
+
+    `flags` are those of that environment that XLA must have seen, `profile` decides what its code may hold.
+    """
 
     level: str
     cpu: str
+    profile: str
     environment: tuple[tuple[str, str], ...]
+    flags: tuple[tuple[str, str], ...]
 
 
-def compilation(spec: Spec, platform: Platform, environment: dict[str, str]) -> Compilation:
+def compilation(spec: Spec, platform: Platform) -> Compilation:
     """How a spec's programs are compiled for a platform."""
     level = getattr(spec.hardware.cpu, NAMES[platform].debian)
-    return Compilation(level, CPUS[level], tuple(sorted(environment.items())))
+    return Compilation(
+        level=level,
+        cpu=CPUS[level],
+        profile=spec.determinism.profile,
+        environment=tuple(sorted(environment(spec, platform).items())),
+        flags=tuple(xla_flags(spec, platform).items()),
+    )
 
 
 def what_counts(spec: Spec) -> Spec:

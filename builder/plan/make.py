@@ -180,7 +180,7 @@ def _layers(spec: Spec, lock: Lock, platform: Platform, sources: Sources, runtim
                 files=[*runtime.modules, *code, *runtime.compiled_for[platform]],
                 allow_scripts=allowed,
                 libraries=tuple(item for item in layers if item.kind is LayerKind.NATIVE),
-                compilation=compilation(spec, platform, environment(spec, platform)),
+                compilation=compilation(spec, platform),
                 tools=tuple(item for item in _tools(lock, host) if item.name.startswith(("qemu-user", "busybox"))),
             )
         )
