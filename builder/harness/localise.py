@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from builder.errors import IntegrityError, KbuildError, TimedOut
 from builder.harness.compare.model import TensorDiff
@@ -182,16 +183,19 @@ def _arguments(pair: Pair, base: Localisation, parted: _Parted) -> Localisation:
 def _operation(pair: Pair, base: Localisation, parted: _Parted, one: Leaf, two: Leaf) -> Localisation:
     receipts, alone = pair.receipts, Operation.of_leaf(one, parted.traces[0].place(one))
     notes: tuple[str, ...] = ()
-    diffs: tuple[TensorDiff, ...] = ()
+    inputs: tuple[TensorDiff, ...] = ()
+    outputs: tuple[TensorDiff, ...] = ()
     try:
         confirmed, instead = (True, None) if _traced_is_plain(pair, parted.traces) else _confirmed(pair, parted, one)
-        if instead is not None:
+        if isinstance(instead, Stretch):
             found = _of_stretch(pair, base, instead)
             return replace(found, notes=(*found.notes, f"compiled alone, the first operation that differs is {alone}"))
-        diffs = pair.values(mode="values", equations=[one.path])
+        if instead is not None:
+            inputs, outputs = _split(pair.values(**instead), "in:")
+        if all(diff.equal for diff in outputs):
+            inputs, outputs = _split(pair.values(mode="values", equations=[one.path]), f"{one.path}:in")
     except TimedOut:
         confirmed, notes = None, (_LATE,)
-    inputs, outputs = _split(diffs, f"{one.path}:in")
     return replace(
         base,
         found=Found.OPERATION,
@@ -222,16 +226,23 @@ def _split(diffs: tuple[TensorDiff, ...], start: str) -> tuple[tuple[TensorDiff,
     )
 
 
-def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, Stretch | None]:
-    """Whether an operation is the first to part compiled together, too; if not, the stretch that is."""
+def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, Stretch | dict[str, Any] | None]:
+    """Whether an operation is the first to part compiled together, too; if not, the stretch that is.
+
+    With yes comes the question that said so, which asked for what the operation takes and gives as well: a run costs
+    far more than one more operation.
+    """
     frame, inside = split(leaf.path)
     paths = [split(other.path) for other in parted.traces[0].window.leaves if other.primitive not in ARGUMENTS]
     before = [path for within, path in paths if within == frame]
     if parted.traces[0].window.start > 0 or inside not in before:
         return None, None
     cut = before.index(inside)
+    question: dict[str, Any] = {
+        "mode": "segments", "frame": frame, "cuts": [cut, cut + 1], "segments": [[cut, cut + 1]], "values": True,
+    }  # fmt: skip
     try:
-        a, b = pair.ask(Frame, mode="segments", frame=frame, cuts=[cut, cut + 1])
+        a, b = pair.ask(Frame, **question)
     except (IntegrityError, TimedOut):
         raise
     except KbuildError:
@@ -241,7 +252,7 @@ def _confirmed(pair: Pair, parted: _Parted, leaf: Leaf) -> tuple[bool | None, St
         # It came into this loop's body from outside, or this operation parts only where it stands alone.
         return False, search("", pair)
     if equal[0]:
-        return True, None
+        return True, question
     return False, search(frame, pair, cut)
 
 

@@ -31,10 +31,25 @@ def pair(tmp_path):
 def test_an_operation(pair, parts):
     found = find(*pair(100, parts))
     assert (found.found, found.first.path, found.confirmed) == (Found.OPERATION, str(parts), True)
-    assert found.runs == 3
+    assert found.runs == 2
     assert found.compared <= 9
     assert [diff.largest for diff in found.outputs] == [1]
     assert found.notes == ()
+
+
+def test_values_that_agree_within_the_program_are_asked_for_alone(tmp_path):
+    """A stretch of one operation may come to equal values where operations before it gave it others than alone."""
+    a, b = (Host(tmp_path, name, 10, 4) for name in "ab")
+    for host in (a, b):
+        host.segments = steady(host.segments)
+    found = find(a, b)
+    assert (found.found, found.first.path, found.runs) == (Found.OPERATION, "4", 3)
+    assert [(diff.name, diff.largest) for diff in found.outputs] == [("4:out0", 1)]
+
+
+def steady(answer):
+    """A host's answer about segments, with values that are the same on every host."""
+    return lambda asked: (answer(asked)[0], {"in:x": np.zeros(2, np.float32), "out:x": np.zeros(2, np.float32)})
 
 
 @pytest.mark.parametrize("alone", [7, 8])
@@ -218,7 +233,7 @@ def test_each_question_is_said(pair):
 
     a, b = pair(100, 50)
     localise(a.plain(), b.plain(), a, b, step=Told())
-    assert said == ["hash of every operation", 1, "2 cuts", 1, "values at 50", 1]
+    assert said == ["hash of every operation", 1, "2 cuts and 1 segment", 1]
 
 
 def test_a_host_that_is_gone(pair):
