@@ -33,6 +33,8 @@ def programs() -> dict:
     key = jax.random.key(int(os.environ.get("PROBE_SEED", "7")))
     weights = a.copy()
     weights.view(np.uint32)[3, 4] ^= int(os.environ.get("PROBE_BIT", "0"))
+    odd = data(64, 33)
+    odd[::7, ::3], odd[3::5, 1::4], odd[1::9, 2::5] = np.nan, -0.0, 0.0
     grown = np.random.default_rng(3).standard_normal(4096).astype(np.float64)
     return {
         "exp": (jnp.exp, data(5000) * 10),
@@ -53,6 +55,8 @@ def programs() -> dict:
         "imaginary": (jnp.dot, data(4, 4096) * np.complex64(1j), data(4096, 4, seed=2) + np.complex64(1j)),
         "turned": (lambda x, y: jax.lax.optimization_barrier(x.T) @ y, data(4096, 4), data(4096, 4, seed=2)),
         "columns": (lambda x: x.sum(0), data(3000, 257)),
+        "extremes": (lambda x: jnp.concatenate([jnp.max(x, 0), jnp.min(x, 0), jnp.maximum(x[0], x[1])]), odd),
+        "tiny": (lambda x: x * np.float32(0.5) + x, data(5000) * np.float32(1e-38)),
         "cholesky": (jnp.linalg.cholesky, definite),
         "solve": (jnp.linalg.solve, definite, data(96, 7)),
         "eigh": (lambda x: jnp.linalg.eigh(x)[0], definite),

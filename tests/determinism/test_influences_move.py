@@ -51,6 +51,16 @@ LET_GO: dict[str, tuple[dict[str, str | None], set[str]]] = {
 }
 """By influence: variables or XLA flags that differ from the pinned ones (None: left out), and what must move."""
 
+STILL: dict[str, dict[str, str | None]] = {
+    "matmul-precision": {"JAX_DEFAULT_MATMUL_PRECISION": "bfloat16"},
+    "fast-min-max": {"xla_cpu_enable_fast_min_max": "true"},
+    "llvm-ftz": {"xla_cpu_ftz": "true"},
+    "openmp": {"OMP_NUM_THREADS": "7"},
+    "locale": {"LANG": "tr_TR.UTF-8", "LC_ALL": None, "LC_NUMERIC": "de_DE.UTF-8"},
+    "memory-layout": {"PROBE_SHIFT": "x" * 7919},  # and with addresses that are not random
+}
+"""Influences that are let go all at once, and no bit moves."""
+
 ELSEWHERE = {
     "os": "measured between two releases of Debian; an image has one",
     "program": "tests/kernels/runtime: another program has another hash",
@@ -119,6 +129,16 @@ def test_letting_it_go_moves_bits(runs, name):
 
 def test_every_influence_that_moves_bits_is_let_go_by_a_test():
     assert {item.name for item in INFLUENCES if item.seen is Seen.MOVED} == set(LET_GO) | set(ELSEWHERE)
+
+
+@pytest.mark.skipif(shutil.which("setarch") is None, reason="needs setarch")
+def test_what_is_said_to_move_nothing_moves_nothing(runs, tmp_path):
+    assert {item.name for item in INFLUENCES if item.seen is Seen.STILL} == {
+        *STILL,
+        "sys",
+    }  # which a sandbox takes away
+    changes = {name: value for every in STILL.values() for name, value in every.items()}
+    assert moved(runs["pinned"], probed(tmp_path / "still.st", "setarch", "-R", **changes)) == set()
 
 
 def test_folding_constants_moves_bits(runs):
