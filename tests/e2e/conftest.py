@@ -130,8 +130,9 @@ class Built:
         return store
 
 
-def build_once(folder: Path, spec: str = SPEC) -> Built:
-    store = folder / "store"
+def build_once(folder: Path, spec: str = SPEC, store: Path | None = None) -> Built:
+    """Lock and build a kernel, in a store of its own if none is given."""
+    store = store or folder / "store"
     path = write_kernel(folder / "kernel", spec)
     outcome = kbuild(path, env={"KBUILD_STORE": str(store)})
     return Built(path, outcome.digest, store)
@@ -165,9 +166,9 @@ def small(once: Once) -> Built:
 
 @pytest.fixture(scope="session")
 def both(once: Once) -> Built:
-    """For both platforms; the other one's C++ is compiled by a cross compiler."""
+    """For both platforms; the other one's C++ is compiled by a cross compiler. In the store of the shipped kernels."""
     spec = SPEC.replace(f'["{HOST}"]', '["linux/amd64", "linux/arm64"]')
-    return once("both", lambda folder: build_once(folder, spec))
+    return once("both", lambda folder: build_once(folder, spec, folder.parent / "kernels"))
 
 
 @pytest.fixture(scope="session")

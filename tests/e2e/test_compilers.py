@@ -32,14 +32,14 @@ def write(folder: Path, name: str, *platforms: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
-    """A function that builds the kernel with a compiler for platforms; all in one store."""
+def built(digits: Built, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
+    """A function that builds the kernel with a compiler for platforms; in a store that has the wheels' layers."""
     folder = tmp_path_factory.mktemp("compilers")
 
     @cache
     def build(name: str, *platforms: str) -> Built:
         spec = write(folder / "-".join((name, *platforms)).replace("/", "-"), name, *platforms)
-        return Built(spec, kbuild(spec, env={"KBUILD_STORE": str(folder / "store")}).digest, folder / "store")
+        return Built(spec, kbuild(spec, env={"KBUILD_STORE": str(digits.store)}).digest, digits.store)
 
     return build
 
