@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import PurePosixPath
+from typing import Any, Final
 
+from builder.audit.ahead import Program, described
 from builder.audit.gate import readable
 from builder.audit.image import Contents, Library
+from builder.audit.reached import Recording
 from builder.audit.scan import Audit
 from builder.audit.traits import EVERYWHERE, MEANINGS, REFUSED, Trait
+from builder.pages import environment, style
 from builder.platforms import Platform
-from builder.resources import shipped
-from builder.spec.findings import printable
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 MOST: Final = 400
 """Rows of functions per library: the page is for eyes; `--json` has all."""
 
 
-def page(digest: str, platforms: Mapping[Platform, Contents]) -> str:
-    """Render what `builder.audit.image.contents` found for each platform of an image."""
-    found = [
-        (platform, [_shown(item) for item in held.libraries], held.unread)
-        for platform, held in sorted(platforms.items())
-    ]
-    return (
-        _templates()
-        .get_template("audit.html.j2")
-        .render(digest=digest, platforms=found, traits=EVERYWHERE, meanings=MEANINGS, refused=REFUSED)
+def page(
+    digest: str, platforms: Mapping[Platform, Contents], recordings: Mapping[Platform, Recording] | None = None
+) -> str:
+    """Render what `builder.audit.image.contents` found for each platform, and what runs of them reached."""
+    templates = environment()
+    templates.filters |= {"short": _short, "tally": _tally, "readable": readable}
+    return templates.get_template("audit.html.j2").render(
+        **style(),
+        digest=digest,
+        platforms=[_platform(name, held, (recordings or {}).get(name)) for name, held in sorted(platforms.items())],
+        traits=EVERYWHERE,
+        meanings=MEANINGS,
+        refused=REFUSED,
     )
 
 
-def _shown(library: Library) -> dict[str, Any]:
+def _platform(name: Platform, held: Contents, recording: Recording | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "libraries": [_library(item) for item in held.libraries],
+        "instructions": sum(item.audit.instructions for item in held.libraries),
+        "unread": held.unread,
+        "programs": [_program(item) for item in held.programs],
+        "recording": recording,
+    }
+
+
+def _library(library: Library) -> dict[str, Any]:
     rows = _rows(library.audit)
     return {
         "path": library.path,
@@ -46,25 +58,26 @@ def _shown(library: Library) -> dict[str, Any]:
     }
 
 
+def _program(program: Program) -> dict[str, Any]:
+    found: dict[tuple[Trait, str], list[str]] = {}
+    for item in program.audit.findings:
+        found.setdefault((item.trait, item.function), []).append(f"{item.count} {item.mnemonic}")
+    rows = [(trait, described(program, function), ", ".join(names)) for (trait, function), names in found.items()]
+    return {"program": program, "tally": program.audit.tally(), "rows": rows[:MOST], "more": max(0, len(rows) - MOST)}
+
+
 def _rows(audit: Audit) -> list[tuple[Trait, str, str]]:
     """Trait, function and its instructions; multiply-adds are counted only, since any source may mean them."""
-    found: dict[tuple[Trait, str], list[str]] = {}
+    found: dict[tuple[Trait, str, int], list[str]] = {}
     for item in audit.findings:
         if item.trait is not Trait.FMA:
-            found.setdefault((item.trait, item.function), []).append(f"{item.count} {item.mnemonic}")
-    return [(trait, readable(function), ", ".join(names)) for (trait, function), names in found.items()]
+            found.setdefault((item.trait, item.function, item.start), []).append(f"{item.count} {item.mnemonic}")
+    return [(trait, readable(function), ", ".join(names)) for (trait, function, _), names in found.items()]
 
 
-@functools.cache
-def _templates() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - only a page needs it
+def _short(path: str) -> str:
+    return PurePosixPath(path).name.partition(".cpython-")[0]
 
-    return Environment(
-        loader=FileSystemLoader(shipped("templates")),
-        undefined=StrictUndefined,
-        autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+
+def _tally(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{count:,} {getattr(name, 'value', name)}" for name, count in counts.items())

@@ -14,7 +14,7 @@ from builder.audit import arm64, x86
 from builder.audit.binary import Binary, Machine, parse, read
 from builder.audit.traits import Trait
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Of what the store remembers; another table of traits is another format."""
 
 PIECE: Final = 4 << 20

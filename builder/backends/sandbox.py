@@ -42,10 +42,14 @@ class RootName:
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """A static qemu-user on the host that runs the root's programs, and the CPU it should be (its default if None)."""
+    """A static qemu-user on the host that runs the root's programs, and the CPU it should be (its default if None).
+
+    `options` are more of its own, before the program's name.
+    """
 
     path: Path
     cpu: str | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def emulated(argv: Sequence[str], emulator: Emulator) -> list[str]:
     binfmt_misc is set up for them, and that takes privileges. Of all that actions run only GCC starts programs, and it
     starts them under a wrapper on request.
     """
-    line = [EMULATOR, *(("-cpu", emulator.cpu) if emulator.cpu else ())]
+    line = [EMULATOR, *(("-cpu", emulator.cpu) if emulator.cpu else ()), *emulator.options]
     if _GCC.fullmatch(PurePosixPath(argv[0]).name):
         return [*line, argv[0], "-wrapper", ",".join(line), *argv[1:]]
     return [*line, *argv]

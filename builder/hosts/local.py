@@ -39,6 +39,14 @@ _BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in r
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """What an emulator is to write down of a run: its options, and the folder that it sees as `/io/log`."""
+
+    options: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Local:
     """This machine, with its own CPU."""
 
@@ -101,6 +109,7 @@ def run(
     conditions: Conditions = PLAIN,
     requests: Mapping[str, bytes] = NOTHING,
     limit: Limit = ENDLESS,
+    log: Log | None = None,
     progress: Progress,
 ) -> RunResult:
     """Run an image once.
@@ -115,6 +124,7 @@ def run(
         conditions: what to put the run under.
         requests: more files for `/io/in`, by names that begin with a dot.
         limit: when to end it from outside.
+        log: what an emulator writes down; None: nothing.
         progress: sees what the image prints as details.
 
     Raises:
@@ -125,8 +135,9 @@ def run(
         KbuildError: the runtime has a bug.
     """
     runner = None
-    if conditions.cpu or image.platform != host_platform():
-        runner = Emulator(emulator(store, tools, host=host_platform(), guest=image.platform), conditions.cpu)
+    if conditions.cpu or log or image.platform != host_platform():
+        path = emulator(store, tools, host=host_platform(), guest=image.platform)
+        runner = Emulator(path, conditions.cpu, log.options if log else ())
     program = bwrap.program()
     root = image_root(store, image.layers)
     with workplace(store) as place:
@@ -136,6 +147,8 @@ def run(
         mounts = [Mount(results, "/io/out", writable=True)]
         if inputs or requests:
             mounts.append(Mount(given(inputs, requests, place / "in"), "/io/in"))
+        if log:
+            mounts.append(Mount(log.folder, "/io/log", writable=True))
         sandbox = Sandbox(
             root=root,
             names=root_names(root),

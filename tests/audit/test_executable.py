@@ -104,7 +104,7 @@ def test_descriptors_that_are_cut_are_refused(schema: Schema) -> None:
             extract(io.BytesIO(schema.files[:end]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(st.data())
 def test_bent_bytes_are_refused_or_some_executable(
     samples: dict[str, bytes], schema: Schema, data: st.DataObject

@@ -94,7 +94,7 @@ def test_an_audit_survives_its_record(library: Path, tmp_path: Path) -> None:
     assert remembered == found, "the second time nothing is decoded"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.data())
 def test_a_cut_or_bent_file_is_refused_or_some_library(library: Path, tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(library.read_bytes())
