@@ -18,7 +18,8 @@ from builder.layers.unpack import read_layer
 from builder.store.blobs import Store
 
 RECORDS: Final = "audited-programs"
-SUFFIX: Final = ".executable"
+FOLDER: Final = "opt/kernel/aot/"
+SUFFIX: Final = ".xla"
 _FORMAT: Final = 1
 
 
@@ -57,13 +58,13 @@ class Program:
 
 def load(data: Mapping[str, Any]) -> Program:
     """What `Program.dump` gave."""
-    operations = {symbol: tuple(names) for symbol, names in data["operations"].items()}
+    operations: Mapping[str, tuple[str, ...]] = {symbol: tuple(names) for symbol, names in data["operations"].items()}
     return Program(**{**data, "operations": operations, "audit": load_audit(data["audit"])})
 
 
 def is_program(path: str) -> bool:
     """Whether a file of an image is one, by its name."""
-    return path.startswith("opt/kernel/") and path.endswith(SUFFIX)
+    return path.startswith(FOLDER) and path.endswith(SUFFIX)
 
 
 def programs(store: Store, layer: Layer, library: Layer | None) -> tuple[Program, ...]:
