@@ -81,10 +81,10 @@ def marked(shell: Artifact, script: str, *inputs: InputFile, **env: str) -> Acti
     return shell_action(shell, script, inputs=inputs, env={"PATH": "/usr/bin", "MARK": os.urandom(8).hex(), **env})
 
 
-def output(store: Store, sha256: str) -> dict[str, tuple[int, bytes | None]]:
+def output(store: Store, sha256: str, epoch: int = EPOCH) -> dict[str, tuple[int, bytes | None]]:
     found: dict[str, tuple[int, bytes | None]] = {}
     for entry in tar_entries(store.verified(sha256)):
-        assert (entry.mtime, entry.uid, entry.gid) == (EPOCH, 0, 0)
+        assert (entry.mtime, entry.uid, entry.gid) == (epoch, 0, 0)
         found[entry.path] = (entry.mode, entry.source().read() if entry.kind is Kind.FILE else None)
     return found
 
@@ -193,9 +193,18 @@ def test_a_lost_output_is_made_again(store, shell, backend):
 
 
 def test_a_root_is_sent_once_and_known_by_its_layer_alone(store, shell, backend, client):
-    """A tag that leads elsewhere, a lost image and a lost record: each time the root is the right one again."""
-    backend.run(shell_action(shell, "echo first > /out/x"), Silent())
-    key = root_key([shell], epoch=EPOCH)
+    """A tag that leads elsewhere, a lost image and a lost record: each time the root is the right one again.
+
+    It is a root of its own, which no test beside this one builds on.
+    """
+    epoch = EPOCH + 78
+
+    def said(script: str) -> bytes:
+        made = backend.run(replace(shell_action(shell, script), epoch=epoch), Silent())
+        return output(store, made, epoch)["x"][1]
+
+    assert said("echo first > /out/x") == b"first\n"
+    key = root_key([shell], epoch=epoch)
     tag = f"{REPOSITORY}:{key}"
     image = client.images.get(tag)
     root = store.recall(ROOTS, key)["root"]
@@ -207,12 +216,12 @@ def test_a_root_is_sent_once_and_known_by_its_layer_alone(store, shell, backend,
         capture_output=True, env={**os.environ, "DOCKER_BUILDKIT": "0"},
     )  # fmt: skip
     evil = context.stdout.decode().strip()
-    assert output(store, backend.run(shell_action(shell, "echo second > /out/x"), Silent()))["x"][1] == b"second\n"
+    assert said("echo second > /out/x") == b"second\n"
     assert client.images.get(tag).attrs["RootFS"]["Layers"] == [root]
     client.images.remove(evil)
 
     store.record_path(ROOTS, key).unlink()
-    assert output(store, backend.run(shell_action(shell, "echo third > /out/x"), Silent()))["x"][1] == b"third\n"
+    assert said("echo third > /out/x") == b"third\n"
     assert store.recall(ROOTS, key)["root"] == root
 
 
