@@ -63,6 +63,7 @@ def test_a_dispute_from_beginning_to_end(asked, tmp_path):
     assert ran.code == 0, ran.stderr
     receipt = read(ran.out / "receipt.json")
     trace = listed(ran.out)
+    assert trace.starts == ()  # every entry is listed
     assert (receipt.result.operations.leaves, receipt.result.operations.root) == (trace.leaves, trace.root)
     assert dispute(ran.out, ran.out, None).lines() == [f"all {trace.leaves} operations are equal"]
 

@@ -279,7 +279,6 @@ def test_a_loop_under_vmap_ends_for_each_element_by_itself(tmp_path):
 
 
 def test_a_list_says_where_its_chunks_begin(call, hashes, monkeypatch):
-    assert "starts" not in trace.trace(Operations(), call)[0]
     monkeypatch.setattr(trace, "Tree", lambda: Tree(4))
     document, _ = trace.trace(Operations(), call)
     paths = [leaf["path"] for leaf in document["window"]["leaves"]]
