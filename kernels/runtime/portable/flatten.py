@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from kernels.runtime import trace_program
-from kernels.runtime.portable import complexes
+from kernels.runtime.portable import definitions
 
 CALLS: Final = trace_program.CALLS | {"composite": "jaxpr", "custom_vmap_call": "call", "linear_call": "callee"}
 """Primitives that only group others, by the parameter that holds these."""
@@ -178,7 +178,7 @@ def _called(equation: Any, inputs: tuple[Operand, ...]) -> tuple[Any, tuple[Oper
         lengths = params["const_lengths"]
         skipped = lengths.matvec + lengths.vecmat
         return params["jaxprs"].solve, inputs[skipped : skipped + lengths.solve] + inputs[sum(lengths) :]
-    return params[CALLS[name]] if name in CALLS else complexes.definition(equation), inputs
+    return params[CALLS[name]] if name in CALLS else definitions.definition(equation), inputs
 
 
 def _on_cpu(platforms: Sequence[Sequence[str] | None]) -> int:

@@ -32,6 +32,7 @@ ELEMENTWISE: Final = frozenset(
         *codes.PLAIN,
         *codes.ROOTS,
         *codes.FUNCTIONS,
+        *codes.ITERATED,
         "round",
         "is_finite",
         "integer_pow",

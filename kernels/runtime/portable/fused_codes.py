@@ -80,6 +80,10 @@ FUNCTIONS: Final[Mapping[str, int]] = _numbered(
     "rsqrt cbrt exp exp2 expm1 log log1p tanh logistic sin cos tan asin acos atan sinh cosh asinh acosh atanh "
     "erf erfc erf_inv lgamma digamma bessel_i0e bessel_i1e",
 )
+ITERATED: Final[Mapping[str, int]] = _numbered(
+    150, "igamma igammac igamma_grad_a zeta polygamma regularized_incomplete_beta"
+)
+"""Functions of two or three numbers that take as many steps as they need."""
 
 
 def type_of(dtype: np.dtype[Any]) -> int:
@@ -104,7 +108,7 @@ def code(op: str, params: Mapping[str, Any]) -> tuple[int, int]:
     Raises:
         KernelError: the specification has no such operation, or not with these parameters.
     """
-    for table in (BINARY, COMPARISONS, LOGIC, SELECTIONS, PLAIN, ROOTS, FUNCTIONS, REDUCTIONS, _ALONE):
+    for table in (BINARY, COMPARISONS, LOGIC, SELECTIONS, PLAIN, ROOTS, FUNCTIONS, ITERATED, REDUCTIONS, _ALONE):
         if op in table:
             return table[op], _parameter(op, params)
     if op == "round":

@@ -190,6 +190,44 @@ def test_accuracy_of_special_functions(name):
         assert far < max(WORST[name] * np.spacing(abs(float(row[-1]))), 2.0**-62), row
 
 
+ITERATED = {
+    "igamma": 20,
+    "igammac": 80,
+    "igamma_grad_a": 100,
+    "zeta": 4,
+    "polygamma": 8,
+    "regularized_incomplete_beta": 100,
+}
+
+
+@pytest.mark.parametrize("name", ITERATED)
+def test_accuracy_of_functions_that_go_on(name):
+    rows = [row for row in VALUES if row[0] == name]
+    operands = np.array([[float.fromhex(one) for one in row[1:-1]] for row in rows]).T
+    for row, found in zip(rows, np.asarray(all_of([name], *operands)[0]), strict=True):
+        most = ITERATED[name] * np.spacing(abs(float(row[-1])))
+        assert abs(Decimal(float(found)) - Decimal(row[-1])) < most, row
+    assert_one_value(every(lambda *x: all_of([name], *x), *operands))
+
+
+def test_functions_that_go_on_at_their_edges():
+    nan, inf = np.nan, np.inf
+    a = np.array([0.0, 0, 0, 1, 1, inf, inf, 1, -1, nan, 1e-300, 1e30, 1e30])
+    x = np.array([0.0, 0.5, inf, 0, inf, 2, inf, -1, 2, 1, 1, 2e30, 5e29])
+    found = every(lambda a, x: all_of(["igamma", "igammac", "igamma_grad_a", "zeta", "polygamma"], a, x), a, x)
+    assert_one_value(found)
+    np.testing.assert_array_equal(found[0][0], [nan, 1, 1, 0, 1, 0, 1, nan, nan, nan, 1, 1, 0])
+    assert (np.asarray(found[0][1])[[1, 2, 3, 4, 5, 11, 12]] == [0, 0, 1, 0, 1, 0, 1]).all()
+    x, q = np.array([2.0, 3, 1, 0.5, 2, 2.5, inf, 2]), np.array([-1.0, -1, 2, 2, inf, -1.5, 2, nan])
+    (zeta,) = all_of(["zeta"], x, q)
+    np.testing.assert_array_equal(zeta, [inf, nan, inf, nan, 0, nan, nan, nan])
+    b = np.array([0.0, 1, 0, 1, 1, 2, 2, inf])
+    (beta,) = all_of(
+        ["regularized_incomplete_beta"], np.array([1.0, 0, 0, 1, 1, 2, 2, 1]), b, np.array([0.3] * 5 + [0, 1, 0.5])
+    )
+    np.testing.assert_allclose(beta, [0, 1, nan, 0.3, 0.3, 0, 1, 1], rtol=1e-15)
+
+
 def test_poles():
     x = np.array([0.0, -0.0, -1, -2, -1e300, -np.inf, np.inf, np.nan, 5e-324, -5e-324, 1, 2, 2.6e305])
     lgamma, digamma = (np.asarray(one) for one in all_of(["lgamma", "digamma"], x))

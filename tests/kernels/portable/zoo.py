@@ -289,6 +289,37 @@ def gamma_and_bessel_functions(x):
     return lax.lgamma(x), lax.digamma(x), lax.bessel_i0e(x), lax.bessel_i1e(x)
 
 
+@several(by_type(pairs), close=None)
+def incomplete_gamma_and_zeta(a, x):
+    ordinary = abs(a) + 1.5, abs(x) + 0.25
+    return [f(*v) for f in (lax.igamma, lax.igammac, lax.igamma_grad_a, lax.zeta) for v in ((a, x), ordinary)]
+
+
+@several(by_type(pairs), close=None)
+def beta_and_polygamma(a, x):
+    return lax.betainc(abs(a), abs(x), jax.nn.sigmoid(x)), lax.betainc(x, a, x), lax.polygamma(jnp.round(a), x)
+
+
+@program(lambda: (positive((40,), float32, 1, 4),), close=None)
+def gamma_samples(a):
+    key = jax.random.key(5)
+    slope = jax.grad(lambda a: jnp.sum(jax.random.gamma(key, a)))(a)
+    return slope, jax.random.beta(key, a, a), jax.random.loggamma(key, a), jax.random.poisson(key, a)
+
+
+@several(by_type(lambda dtype: (lax.complex(*map(jnp.asarray, pairs(dtype))),), (float32, float64)), close=None)
+def complex_functions(z):
+    growing = lax.exp(z), lax.exp2(z), lax.expm1(z), lax.log(z), lax.log1p(z), lax.sqrt(z), lax.rsqrt(z)
+    turning = lax.sin(z), lax.cos(z), lax.tan(z), lax.sinh(z), lax.cosh(z), lax.tanh(z)
+    return growing, turning, lax.logistic(z), lax.sign(z), z ** z[::-1], jnp.prod(z.reshape(-1, 3), 1)
+
+
+@several(by_type(pairs), close=None)
+def total_order(x, y):
+    grid = jnp.sort(x[:40])
+    return jnp.searchsorted(grid, y), lax.lt_to_p.bind(x, y), lax.le_to_p.bind(x, y), lax.eq_to_p.bind(x, y)
+
+
 @several(by_type(pairs, (float32, float64)), close=None)
 def two_arguments(x, y):
     return lax.pow(x, y), jnp.arctan2(x, y), jnp.hypot(x, y), lax.nextafter(x, y), jnp.logaddexp(x, y)

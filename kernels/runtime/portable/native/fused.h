@@ -111,6 +111,13 @@ enum Op : int64_t {
   kDigamma,
   kBesselI0e,
   kBesselI1e,
+
+  kIgamma = 150,
+  kIgammac,
+  kIgammaGradA,
+  kZeta,
+  kPolygamma,
+  kIncompleteBeta,
 };
 
 // Each gives null for what it does not have. `type` is that of the operands.
@@ -120,5 +127,6 @@ Kernel paired(int64_t type, int64_t parameter);
 Kernel function32(int64_t op);
 Kernel function64(int64_t op);
 Kernel special(int64_t op, int64_t type);
+Kernel iterated(int64_t op, int64_t type);
 
 }  // namespace portable::fused

@@ -72,5 +72,9 @@ inline constexpr double kBessel1Far[] = {-0x1.3f796198ee63fp-7, -0x1.cbc54df1eda
     0x1.265304c379e84p-28, -0x1.31fcf45bdaaabp-29, -0x1.404e97e1345dap-29, 0x1.87427d26051e7p-30,
     0x1.f9063ad342309p-31, -0x1.5c145551bd414p-31, -0x1.f71200518da79p-33, 0x1.7adba2d488bf6p-33,
     0x1.d630d4a892baap-36, -0x1.7a2002a1aaabfp-36};
+inline constexpr double kZeta[] = {0x1.5555555555555p-4, -0x1.6c16c16c16c17p-10, 0x1.1566abc011567p-15,
+    -0x1.bbd779334ef0bp-21, 0x1.66a8f2bf70ebep-26, -0x1.22805d644267fp-31, 0x1.d6db2c4e09162p-37,
+    -0x1.7da4e1f79955cp-42, 0x1.355871d652e9ep-47, -0x1.f57d968caacf1p-53, 0x1.967e1f09c376fp-58,
+    -0x1.497d9033a2b5cp-63};
 
 }  // namespace portable::f64

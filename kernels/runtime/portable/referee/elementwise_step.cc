@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "referee/elementwise_functions.h"
+#include "referee/special_functions.h"
 
 namespace referee {
 namespace {
@@ -188,6 +188,10 @@ bool compute(const Step& step, const std::vector<Element>& arguments, T& out) {
       return true;
     default:
       break;
+  }
+  if (step.operation == 155) {
+    out = static_cast<T>(regularized_incomplete_beta(x, y, arguments[2].number));
+    return true;
   }
   const Function of = sizeof(T) == 4 ? function(step.operation) : function64(step.operation);
   if (of == nullptr) return false;

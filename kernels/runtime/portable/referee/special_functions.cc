@@ -4,6 +4,7 @@
 #include "referee/common.h"
 #include "referee/elementwise_functions.h"
 #include "referee/elementwise_pair.h"
+#include "referee/special_functions.h"
 #include "referee/special_tables.h"
 
 namespace referee {
@@ -81,6 +82,8 @@ double erf_inv(double x, double) {
   return copysign(y - u / fma(y, u, 1), x);
 }
 
+}  // namespace
+
 Pair gamma(double a) {
   Pair Q = 1, Y = a;
   if (a < 10) {
@@ -92,6 +95,8 @@ Pair gamma(double a) {
   const Pair W = TWELFTH / Y + Pair(r * z * at(STIRLING, z));
   return (((Y - Pair(0.5)) * (log_of(Y) - Pair(1)) + LOG_ROOT) + W) - log_of(Q);
 }
+
+namespace {
 
 struct HalfTurn {
   Pair s, c;
@@ -165,7 +170,7 @@ double bessel_i1e(double x, double) { return copysign(bessel(x, true, BESSEL1, B
 Function special_function(int64_t number) {
   static const Function all[] = {erf, erfc, erf_inv, lgamma, digamma, bessel_i0e, bessel_i1e};
   const int64_t count = sizeof all / sizeof *all;
-  return number >= 130 && number < 130 + count ? all[number - 130] : nullptr;
+  return number >= 130 && number < 130 + count ? all[number - 130] : iterated_function(number);
 }
 
 }  // namespace referee

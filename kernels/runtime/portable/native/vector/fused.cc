@@ -73,7 +73,8 @@ Kernel find(const Instruction& each) {
   }
   if (Kernel kernel = basic(each.op, each.type)) return kernel;
   if (Kernel kernel = each.type == kDouble ? function64(each.op) : function32(each.op)) return kernel;
-  return special(each.op, each.type);
+  if (Kernel kernel = special(each.op, each.type)) return kernel;
+  return iterated(each.op, each.type);
 }
 
 class Reader {
