@@ -21,6 +21,7 @@ import tomli
 from .conftest import SPEC, Built, build_once, kbuild
 
 sys.path.append(str(Path(__file__).parents[1] / "backends"))
+from nix_daemons import daemons, no_build_users
 from nix_stores import NixStore, remove
 
 pytestmark = [pytest.mark.network, pytest.mark.sandbox, pytest.mark.nix]
@@ -138,6 +139,45 @@ def test_every_derivation_of_a_rendered_directory_builds_again_to_the_same(
     derivations = [path for path in everything if path.endswith(".drv")]
     assert len(derivations) > 20
     nix_store.run("nix-store", "--realise", "--check", *derivations)
+
+
+@pytest.mark.slow
+def test_the_flake_is_the_same_derivation(
+    small: Built, tmp_path: Path, nix_store: NixStore, monkeypatch: pytest.MonkeyPatch
+):
+    """Built as a flake, with no network to be had, and then by `nix-build`, which finds it all done."""
+    rendered = tmp_path / "rendered"
+    line = ("render", small.spec, "--to", rendered, "--format", "nix", "--locked", "--with-inputs", "--json")
+    found = kbuild(*line, env={"KBUILD_STORE": str(small.store)})
+    assert found.code == 0, found.stderr
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    nix = ("nix", "--extra-experimental-features", "nix-command flakes")
+    offline = ("--offline", "--no-write-lock-file", f"path:{rendered}")
+    nix_store.run(*nix, "build", *offline, "--out-link", tmp_path / "result")
+    layers = sorted((tmp_path / "result/layers").iterdir())
+    assert [hash_of(path) for path in layers] == [item["diff_id"] for item in json.loads(found.stdout)["layers"]]
+
+    plain = nix_store.run("nix-build", rendered, "--no-out-link")
+    assert plain.stdout.strip() == str((tmp_path / "result").readlink())
+    assert "building '" not in plain.stderr
+
+    root = tmp_path / "root"
+    root.mkdir()
+    for layer in layers:
+        subprocess.run(["tar", "-C", root, "--numeric-owner", "-xpf", layer], check=True)
+    own = [] if os.geteuid() == 0 else ["--no-owner"]
+    subprocess.run([sys.executable, rendered / "lay.py", "check", rendered / "image.mtree", root, *own], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.skipif(no_build_users(), reason="no build users")
+def test_a_daemon_that_trusts_nobody_gives_that_digest(small: Built, tmp_path: Path):
+    with daemons() as nix, nix.running("sandbox = true\n"):
+        env = {"KBUILD_STORE": str(small.downloads(tmp_path / "store")), **nix.environment()}
+        found = kbuild(small.copy(tmp_path / "kernel"), "--locked", "--backend", "nix", env=env)
+        assert found.digest == small.digest
 
 
 @pytest.mark.slow
