@@ -4,13 +4,15 @@
 NumPy and SciPy. Numbers are in units in the last place of the true value's binary32: the greatest and the mean, over
 operands of every magnitude and of ordinary ones. "All" has subnormal operands and results too, which XLA flushes to
 zero; the others leave them out. A result of the wrong kind (a number for a NaN, the wrong infinity) counts as wrong.
+A second table is of special functions of binary64, at the points of `tests/kernels/portable/special_values.txt`.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,13 @@ TRUE: dict[str, Callable[..., Array]] = {
     "atanh": np.arctanh,
     "pow": np.power,
     "atan2": np.arctan2,
+    "lgamma": scipy.special.gammaln,
+    "digamma": scipy.special.digamma,
+    "bessel_i0e": scipy.special.i0e,
+    "bessel_i1e": scipy.special.i1e,
 }
 PAIRS = frozenset({"pow", "atan2"})
+VALUES = Path(__file__).parents[1] / "kernels/portable/special_values.txt"
 
 LEAST = float(np.finfo(np.float32).tiny)
 
@@ -106,6 +113,30 @@ def row(name: str, count: int) -> str:
     return "| " + " | ".join([f"`{name}`", *cells]) + " |"
 
 
+def exact_rows() -> Iterator[str]:
+    """The lines of the second table."""
+    given: dict[str, list[list[str]]] = {}
+    for line in VALUES.read_text().splitlines()[1:]:
+        name, *words = line.split()
+        given.setdefault(name, []).append(words)
+    for name, points in given.items():
+        x = [jnp.array([float.fromhex(words[place]) for words in points]) for place in range(len(points[0]) - 1)]
+        step = Step(name, tuple(range(len(x))), np.dtype(np.float64))
+        ours = call(x[0].shape, [Operand(each, (0,)) for each in x], [step], [len(x)])[0]
+        stock = getattr(jax.lax, {"regularized_incomplete_beta": "betainc"}.get(name, name))(*x)
+        cells = []
+        for found in (ours, stock):
+            far = [distance(float(one), words[-1]) for one, words in zip(found, points, strict=True)]
+            cells += [f"{max(far):.3g}", f"{float(np.median(far)):.3g}"]
+        yield "| " + " | ".join([f"`{name}`", *cells]) + " |"
+
+
+def distance(found: float, true: str) -> float:
+    """Units in the last place of binary64 from a decimal number."""
+    unit = float(np.spacing(abs(float(true))))
+    return float(abs(Decimal(found) - Decimal(true)) / Decimal(unit)) if np.isfinite(found) else np.inf
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,6 +152,11 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|---|---|")
         for name in TRUE:
             print(row(name, options.count), flush=True)
+        print("\n| | max | median | XLA: max | median |")
+        print("|---|---|---|---|---|")
+        with jax.enable_x64(True):
+            for line in exact_rows():
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
