@@ -22,8 +22,8 @@ from builder.lock.resolve import resolve
 from builder.machine import Machine
 from builder.oci.config import ImageConfig
 from builder.oci.image import Image, PlatformImage, assemble
+from builder.pipeline import aot, unchanged
 from builder.pipeline import layers as layering
-from builder.pipeline import unchanged
 from builder.pipeline.agreement import require_agreement
 from builder.pipeline.attachments import attach_lock
 from builder.pipeline.backend import TOOLS, BackendOf, require_able
@@ -32,7 +32,7 @@ from builder.pipeline.layers import Workshop
 from builder.pipeline.report import BuildReport, MadeLayer
 from builder.pipeline.snapshot import Snapshot, runtime
 from builder.plan.make import make
-from builder.plan.model import LayerPlan, Plan
+from builder.plan.model import LayerPlan, Plan, PlatformPlan
 from builder.plan.sources import snapshot as read_sources
 from builder.platforms import host_platform
 from builder.progress import Progress
@@ -222,11 +222,24 @@ def _assemble(plan: Plan, made: dict[str, MadeLayer], store: Store) -> Image:
     platforms = {
         item.platform: PlatformImage(
             layers=tuple(made[layer.key()].layer for layer in item.layers),
-            config=ImageConfig(epoch=plan.epoch, environment=item.environment, labels=item.labels),
+            config=ImageConfig(
+                epoch=plan.epoch,
+                environment=item.environment,
+                labels=dict(sorted({**item.labels, **_compiled(item, made, store)}.items())),
+            ),
         )
         for item in plan.platforms
     }
     return assemble(store, platforms, plan.annotations)
+
+
+def _compiled(image: PlatformPlan, made: dict[str, MadeLayer], store: Store) -> dict[str, str]:
+    """What there is to say of programs that were compiled ahead of time."""
+    found: dict[str, str] = {}
+    for layer in image.layers:
+        if layer.compilation is not None:
+            found |= aot.labels(layer, made[layer.key()].layer, store)
+    return found
 
 
 def _record(taken: Snapshot, plan: Plan, image: Image, *, locked: bool, progress: Progress) -> Lock:

@@ -116,7 +116,7 @@ def _natural(spec: Spec) -> Platform:
 def _materials(spec: Spec, lock: Lock, image: PlatformPlan) -> Materials:
     """What the plan's layers are made from, each artifact once, and the tools: an emulator only where one may serve."""
     host = host_platform()
-    foreign = image.platform != host
+    emulating = image.platform != host or any(layer.compilation for layer in image.layers)
     return Materials(
         image=tuple({item.sha256: item for layer in image.layers for item in layer.artifacts}.values()),
         toolchain=tuple({item.sha256: item for layer in image.layers for item in layer.compiler}.values()),
@@ -124,7 +124,7 @@ def _materials(spec: Spec, lock: Lock, image: PlatformPlan) -> Materials:
         tools=tuple(
             item
             for item in lock.artifact
-            if "tools" in item.roles and host in item.platforms and (foreign or not item.name.startswith("qemu-user"))
+            if "tools" in item.roles and host in item.platforms and (emulating or not item.name.startswith("qemu-user"))
         ),
         allow_scripts=tuple(spec.os.allow_scripts),
         snapshots=dates(lock),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
 from builder.backends.sandbox import EMULATOR
 from builder.render.context import Context
-from builder.render.image import TARS, Rendering, Step, Tree
+from builder.render.image import OUTPUTS, TARS, Rendering, Step, Tree
 from builder.render.kit import executable, kit, later, template
 from builder.render.origins import UNPACKED
 
 _PYTHON = ("/usr/bin/python3", "-I", "-S", "-B")
 _BUSYBOX = "/.kbuild/busybox"
 _CHECK = (*_PYTHON, "/.kbuild/lay.py", "check", "/.kbuild/image.mtree", "/.kbuild/image")
+
+_OUTPUTS = re.compile(rf" contents={OUTPUTS}/([^/ ]+)/")
 
 IGNORED = """\
 # What the build does not read.
@@ -52,20 +55,35 @@ def dockerfile(rendering: Rendering) -> str:
 
     preparations = [f"{_BUSYBOX} mkdir /trees {TARS}"]
     preparations += [lay("tree", tree, f"/trees/{tree.name}") for tree in rendering.roots]
+    after = {step.name: _made_before(rendering, step) for step in rendering.steps}
+    inputs: dict[str, list[str]] = {}
     for step in rendering.steps:
-        preparations += [lay("tar", tree, f"{TARS}/{tree.name}.tar") for tree in step.tars]
-        preparations.append(lay("tree", step.inputs, f"/trees/{step.name}"))
+        laid = [lay("tar", tree, f"{TARS}/{tree.name}.tar") for tree in step.tars]
+        laid.append(lay("tree", step.inputs, f"/trees/{step.name}"))
+        if after[step.name]:
+            inputs[step.name] = laid
+        else:
+            preparations += laid
     return template(
         "Dockerfile.j2",
         r=rendering,
         python=python,
         emulator=shlex.quote(f"{UNPACKED}/{emulator.package}/{emulator.member}") if emulator else "",
         preparations=preparations,
+        after=after,
+        inputs=inputs,
         laid=[f"{_BUSYBOX} mkdir /layers", *(lay("tree", tree, f"/layers/{tree.name}") for tree in rendering.layers)],
         runs={step.name: _exec(_command(step)) for step in rendering.steps},
         environment=_pairs(rendering.config.environment),
         labels=_pairs(rendering.config.labels),
     )
+
+
+def _made_before(rendering: Rendering, step: Step) -> list[str]:
+    """The steps whose outputs are among this one's inputs."""
+    text = rendering.files.get(step.inputs.file, "")
+    lines = text.decode() if isinstance(text, bytes) else text
+    return sorted(set(_OUTPUTS.findall(lines)))
 
 
 def _command(step: Step) -> list[str]:

@@ -71,7 +71,8 @@ def gather(
     foreign = {item.action.platform for item in compiled} | (set() if python_runs else {manifest.platform})
     guests = sorted(foreign - {builder})
     tools = _tools(materials.tools, builder, emulating=bool(guests))
-    used = [*materials.interpreter, *materials.image, *materials.toolchain, *tools.values()]
+    here = [item for item in materials.tools if builder in item.platforms]
+    used = [*materials.interpreter, *materials.image, *materials.toolchain, *tools.values(), *here]
     names = input_names(used)
 
     def program(tool: str, paths: Collection[str]) -> Program:
@@ -79,7 +80,7 @@ def gather(
 
     held = packages.read([item for item in used if item.kind == "deb"])  # so that each is decompressed once
     scribe = Scribe(member_hashes(store, packages, used, names), outputs(compiled, store))
-    debs = (*materials.interpreter, *materials.toolchain)
+    debs = (*materials.interpreter, *materials.toolchain, *materials.image)
     made = roots(compiled, debs, scribe, packages, allow_scripts=materials.allow_scripts)
     del held
     layers: list[Tree] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from goldens import GOLDEN, golden
 from laying import TEMPLATES
-from sample import rendering
+from sample import rendering, step
 
 from builder.render.context import Blob
 from builder.render.dockerfile import docker_directory, dockerfile
@@ -102,3 +102,16 @@ def test_hadolint(tmp_path: Path) -> None:
 def test_unpack_is_plain_shell() -> None:
     program = shutil.which("dash") or shutil.which("sh")
     subprocess.run([program, "-n", TEMPLATES / "unpack.sh"], check=True)
+
+
+def test_what_a_step_takes_from_another_is_laid_out_after_that_one_ran():
+    made = step("programs", "root-1-python3", ("/in/busybox",))
+    taking = "in type=dir\n./op.so type=file contents=outputs/native-fold/op.so\n"
+    sample = rendering()
+    text = dockerfile(rendering(steps=(*sample.steps, made), files={**sample.files, made.inputs.file: taking}))
+    workshop, _, rest = text.partition("# Native fold")
+    assert made.inputs.file not in workshop
+    stage, _, own = rest.partition(" AS inputs-of-programs\n")[2].partition(" AS programs\n")
+    assert stage.startswith("COPY --from=native-fold /out/ outputs/native-fold/\n")
+    assert made.inputs.file in stage
+    assert own.startswith("COPY --from=inputs-of-programs /trees/programs/ /\n")

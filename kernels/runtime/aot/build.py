@@ -51,7 +51,7 @@ def build(root: Path, target: Path, *, platform: str, level: str, cpu: str) -> N
     with (target / parameters.FILE).open("xb") as out:
         writer = parameters.Writer(weights, root, out)
         programs = tuple(
-            _compiled(target / f"{index}.executable", loaded, spec, arrays, writer)
+            _compiled(target / f"{index}.xla", loaded, spec, arrays, writer)
             for index, arrays in enumerate(shapes.choices(spec))
         )
     handlers = tuple(Handler(one.library, one.symbol, name) for name, one in sorted(native.registered().items()))

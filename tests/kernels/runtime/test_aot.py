@@ -116,7 +116,7 @@ def test_programs_made_for_something_else_are_refused(digits, source, changed, m
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        *((name, change) for name in ("1.executable", "manifest.json") for change in ("bit", "end", "gone")),
+        *((name, change) for name in ("1.xla", "manifest.json") for change in ("bit", "end", "gone")),
         ("parameters.bin", "end"),  # a bit there is as good as one in the weights: the image's digest has both
         ("parameters.bin", "gone"),
     ],
@@ -147,4 +147,4 @@ def test_compiling_twice_gives_the_same_bytes(digits):
     """Every build with a fresh process; XLA writes the same objects down in another order each time."""
     first = {path.name: path.read_bytes() for path in compile_for(digits).iterdir()}
     assert first == {path.name: path.read_bytes() for path in compile_for(digits).iterdir()}
-    assert sorted(first) == ["0.executable", "1.executable", "manifest.json", "parameters.bin"]
+    assert sorted(first) == ["0.xla", "1.xla", "manifest.json", "parameters.bin"]
