@@ -80,19 +80,24 @@ class Recorder(Silent):
 # Servers that misbehave
 
 
+def begun(handler: Handler) -> bytes:
+    """Send the header of what was asked for, the whole or the rest; return the bytes that it promises."""
+    body, begin = handler.body or b"", 0
+    if wish := handler.headers.get("Range"):
+        begin = int(wish.removeprefix("bytes=").removesuffix("-"))
+    handler.send_response(206 if begin else 200)
+    if begin:
+        handler.send_header("Content-Range", f"bytes {begin}-{len(body) - 1}/{len(body)}")
+    handler.send_header("Content-Length", str(len(body) - begin))
+    handler.end_headers()
+    return body[begin:]
+
+
 def truncate(count: int) -> Behaviour:
     """Promises all, sends `count` bytes of what was asked for, hangs up."""
 
     def behave(handler: Handler) -> None:
-        body, begin = handler.body or b"", 0
-        if wish := handler.headers.get("Range"):
-            begin = int(wish.removeprefix("bytes=").removesuffix("-"))
-        handler.send_response(206 if begin else 200)
-        if begin:
-            handler.send_header("Content-Range", f"bytes {begin}-{len(body) - 1}/{len(body)}")
-        handler.send_header("Content-Length", str(len(body) - begin))
-        handler.end_headers()
-        handler.wfile.write(body[begin : begin + count])
+        handler.wfile.write(begun(handler)[:count])
         handler.close_connection = True
 
     return behave
@@ -588,15 +593,8 @@ def _fetch_slowly(root: str, url: str) -> None:
 
 
 def slow(handler: Handler) -> None:
-    body, begin = handler.body or b"", 0
-    if wish := handler.headers.get("Range"):
-        begin = int(wish.removeprefix("bytes=").removesuffix("-"))
-    handler.send_response(206 if begin else 200)
-    if begin:
-        handler.send_header("Content-Range", f"bytes {begin}-{len(body) - 1}/{len(body)}")
-    handler.send_header("Content-Length", str(len(body) - begin))
-    handler.end_headers()
-    for position in range(begin, len(body), 10_000):
+    body = begun(handler)
+    for position in range(0, len(body), 10_000):
         handler.wfile.write(body[position : position + 10_000])
         handler.server.stop.wait(0.01)
 
@@ -612,7 +610,7 @@ def test_two_processes_download_a_blob_once(server: Server, store: Store) -> Non
     server.scripts["/f"] = [slow]
     workers = [start(_fetch_slowly, str(store.root), server.url("/f")) for _ in range(3)]
     for worker in workers:
-        worker.join(30)
+        worker.join(300)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert len(server.log) == 1
     assert store.verified(wanted(BODY).sha256)
