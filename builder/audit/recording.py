@@ -1,13 +1,16 @@
 """Recording which of an image's doubtful instructions a run reaches: the image runs twice on an emulated CPU.
 
 The first run tells which blocks of code were run at all, and where libraries were mapped; the second, of which the
-emulator logs only what was found so, how often. Addresses are not random, so that both runs have the same.
+emulator logs only the functions found so, how often each was called. Addresses are not random, so that both runs have
+the same; a run that has others ends as soon as it maps a library elsewhere, and is tried again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,9 +35,10 @@ from builder.audit.reached import (
 )
 from builder.audit.scan import FORMAT, sweep, trait_of
 from builder.audit.traits import Trait
+from builder.backends.limit import ENDLESS, Limit
 from builder.backends.roots import image_root
 from builder.backends.workplace import workplace
-from builder.errors import EnvironmentFault
+from builder.errors import EnvironmentFault, KbuildError
 from builder.hosts.host import Conditions, Runnable
 from builder.hosts.local import Log, run
 from builder.progress import Progress
@@ -45,6 +49,8 @@ RECORDS: Final = "reached"
 _FORMAT: Final = 1
 _PIPE: Final = "qemu"
 _LOADER: Final = "ld-linux"
+_ATTEMPTS: Final = 8
+"""At a run whose addresses are those of the first: the emulator's own threads move them in one run of three or so."""
 _T = TypeVar("_T")
 
 
@@ -106,10 +112,10 @@ def recorded(
     if record := store.recall(RECORDS, key):
         return load(record)
 
-    def logged(items: str, parse: Callable[[Iterable[bytes]], _T], *more: str) -> _T:
+    def logged(items: str, parse: Callable[[Iterable[bytes]], _T], *more: str, limit: Limit = ENDLESS) -> _T:
         with workplace(store) as place, _parsed(place / _PIPE, parse) as parsed:
             run(
-                store, image, inputs, place / "out", tools=tools, progress=progress,
+                store, image, inputs, place / "out", tools=tools, progress=progress, limit=limit,
                 conditions=Conditions(cpu=cpu, randomised=False),
                 log=Log(("-d", items, "-D", f"/io/log/{_PIPE}", *more), place),
             )  # fmt: skip
@@ -123,15 +129,35 @@ def recorded(
         _Entered(begin, functions[begin], blocks, functions[begin].places(begin))
         for begin, blocks in within(first.blocks, ends).items()
     ]
-    watched = {address for item in entered if not item.function.resolver for address in item.watched()}
-    calls: Mapping[int, int] = {}
+    watched = {item.begin for item in entered if item.counted()}
+    needed = {item.function.library.path for item in entered if item.counted()}
+    expected = {item.path: item.begin for item in first.mapped if _real(root, item.path) in needed}
+
+    def counts() -> Counter[int] | None:
+        """None if this run had a library elsewhere; it ends when that is seen."""
+        stop = threading.Event()
+
+        def parse(log: Iterable[bytes]) -> Counter[int] | None:
+            found = counted(log, expected)
+            if found is None:
+                stop.set()
+            return found
+
+        try:
+            return logged("exec,strace", parse, "-dfilter", filtered(watched), limit=Limit(stop=stop))
+        except KbuildError:
+            if stop.is_set():
+                return None
+            raise
+
+    calls: Counter[int] | None = Counter()
     if watched:
-        mapped, calls = logged("exec,nochain,strace", counted, "-dfilter", filtered(watched))
-        if mapped != first.mapped:
-            raise EnvironmentFault(
-                "two runs did not map the same libraries at the same addresses, so that calls cannot be counted",
-                hint="try again on a machine that lets a process ask for addresses that are not random",
-            )
+        calls = next((made for _ in range(_ATTEMPTS) if (made := counts()) is not None), None)
+    if calls is None:
+        raise EnvironmentFault(
+            f"in each of {_ATTEMPTS} runs a library was elsewhere than in the first, so that calls cannot be counted",
+            hint="try again on a machine that lets a process ask for addresses that are not random",
+        )
     rows = sorted((row for item in entered for row in item.rows(calls)), key=_order)
     mapped_paths = sorted({item.library.path for item in functions.values()})
     found = Recording(cpu, tuple(mapped_paths), tuple(rows))
@@ -148,27 +174,27 @@ class _Entered:
     blocks: Sequence[Block]
     places: Mapping[Trait, Sequence[int]]
 
-    def watched(self) -> set[int]:
-        """Where blocks begin whose runs are to be counted: those with such instructions, and with any its first."""
-        held = {address for addresses in self.places.values() for address in addresses}
-        found = {block[0] for block in self.blocks if not held.isdisjoint(block)}
-        return found | {self.begin} if found else found
+    def counted(self) -> bool:
+        """Whether its calls are: those that ran something, but for what the loader runs before all else."""
+        loader = Path(self.function.library.path).name.startswith(_LOADER)
+        return not loader and not self.function.resolver and any(self._ran(held) for held in self.places.values())
 
     def rows(self, calls: Mapping[int, int]) -> Iterator[Reached]:
-        """One for each trait; a resolver is called by the loader, once for each library that asks."""
-        ran = {address for block in self.blocks for address in block}
+        """One for each trait. What ran was called, if only from where the log does not tell it."""
         for trait, held in self.places.items():
-            executed_here = ran.intersection(held)
+            ran = self._ran(held)
             yield Reached(
                 path=self.function.library.path,
                 function=self.function.binary.function(self.function.start),
                 trait=trait,
                 resolver=self.function.resolver,
-                calls=calls.get(self.begin, 0),
-                executed=len(executed_here),
+                calls=max(1, calls.get(self.begin, 0)) if ran and self.counted() else None,
+                executed=ran,
                 instructions=len(held),
-                times=sum(calls.get(block[0], 0) * len(executed_here.intersection(block)) for block in self.blocks),
             )
+
+    def _ran(self, held: Sequence[int]) -> int:
+        return len({address for block in self.blocks for address in block}.intersection(held))
 
 
 def _order(row: Reached) -> tuple[int, str, str]:

@@ -142,14 +142,13 @@ def _show_reached(platform: Platform, recording: Recording) -> None:
             item.trait.value,
             Path(item.path).name.partition(".cpython-")[0],
             readable(item.function).partition("(")[0],
-            f"{item.calls:,}",
+            "" if item.calls is None else f"{item.calls:,}",
             f"{item.executed:,} of {item.instructions:,}",
-            f"{item.times:,}",
         )
         for item in recording.ran()
     ]
-    columns = ("trait", "library", "function", "calls", "instructions run", "times")
-    table(f"{platform}: reached by a run on {recording.cpu}", columns, rows, right=(3, 4, 5))
+    columns = ("trait", "library", "function", "calls at least", "instructions run")
+    table(f"{platform}: reached by a run on {recording.cpu}", columns, rows, right=(3, 4))
     print(
         f"  besides, {len(recording.spared()):,} functions were gone into that ran none of theirs, and the loader asked"
         f" {len(recording.asked()):,} which code to use",

@@ -110,10 +110,8 @@ def test_a_bent_program_is_refused(store: Store, manifest: Manifest, samples: di
 def test_the_page_shows_all_of_it(store: Store, manifest: Manifest) -> None:
     found = audited(store, manifest)
     rows = (
-        Reached("usr/lib/libone.so", "planted", Trait.ESTIMATE, resolver=False, calls=1234, executed=1, instructions=2,
-                times=5678),
-        Reached("usr/lib/libone.so", "<b>asked", Trait.DISPATCH, resolver=True, calls=0, executed=1, instructions=1,
-                times=0),
+        Reached("usr/lib/libone.so", "planted", Trait.ESTIMATE, resolver=False, calls=1234, executed=1, instructions=2),
+        Reached("usr/lib/libone.so", "<b>asked", Trait.DISPATCH, resolver=True, calls=None, executed=1, instructions=1),
     )  # fmt: skip
     recording = Recording("Haswell", ("usr/lib/libone.so",), rows)
     text = page("sha256:" + "0" * 64, {"linux/amd64": found}, {"linux/amd64": recording})
