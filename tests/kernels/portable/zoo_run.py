@@ -65,7 +65,7 @@ def traced(name, sink=lambda leaf: None):
 def listed(name):
     """The root of the list of operations that a traced run gives."""
     arrays = dict(enumerate(jax.tree.leaves(PROGRAMS[name].inputs())))
-    call = Call(Kernel(HERE, as_entry(name), {}, None), name, ({}, {str(n): x for n, x in arrays.items()}, None))
+    call = Call(Kernel(HERE, as_entry(name), {}), name, ({}, {str(n): x for n, x in arrays.items()}, None))
     return np.frombuffer(bytes.fromhex(trace.trace(Operations(), call)[0]["root"]), np.uint8)
 
 
