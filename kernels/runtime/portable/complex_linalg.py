@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from kernels.runtime.portable.complex_qr import qr
 from kernels.runtime.portable.complexes import div, mul, parts, sub
 
 Definition = Callable[..., Any]
@@ -107,5 +108,6 @@ def _lu(a: Array, **_: Any) -> tuple[Array, Array, Array]:
 DEFINITIONS: Final[Mapping[str, Definition]] = {
     "cholesky": _cholesky,
     "lu": _lu,
+    "qr": qr,
     "triangular_solve": _triangular_solve,
 }

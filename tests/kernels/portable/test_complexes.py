@@ -89,6 +89,30 @@ def test_lu_pivots_as_lapack_does(shape):
     np.testing.assert_array_equal(found[2], wanted[2])
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 4), (3, 5), (0, 3)])
+def test_qr_is_lapacks(shape):
+    random = np.random.default_rng(4)
+    a = random.standard_normal(shape) + 1j * random.standard_normal(shape)
+    mode = "complete" if len(shape) == 3 else "reduced"
+    q, r = jax.jit(portable(lambda a: jnp.linalg.qr(a, mode=mode)))(a)
+    np.testing.assert_allclose(q @ r, a, atol=1e-14)
+    np.testing.assert_allclose(
+        np.conj(np.swapaxes(q, -1, -2)) @ q,
+        np.broadcast_to(np.eye(q.shape[-1]), (*q.shape[:-2], q.shape[-1], q.shape[-1])),
+        atol=1e-14,
+    )
+    np.testing.assert_allclose(r, np.linalg.qr(a, mode=mode)[1], atol=1e-14)
+
+
+def test_qr_of_what_is_triangular_already():
+    a = np.array([[2, 1j], [0, -3]], np.complex64)
+    q, r = portable(jnp.linalg.qr)(a)
+    np.testing.assert_array_equal(q, np.eye(2))
+    np.testing.assert_array_equal(r, a)
+    with pytest.raises(KernelError, match="no qr with pivoting of complex64"):
+        portable(lambda a: lax.linalg.qr(a, pivoting=True))(a)
+
+
 def test_factors_and_solutions():
     random = np.random.default_rng(3)
     a, b = (random.standard_normal((5, n)) + 1j * random.standard_normal((5, n)) for n in (5, 2))

@@ -563,6 +563,13 @@ def complex_special(x, y):
     return z * w, z / w, jnp.abs(z), jnp.exp(z), z == w, z.astype(np.complex128), w - z
 
 
+@program(lambda: (floats((2, 5, 5)), floats((2, 5, 5), float32, 1)), close=1e-3)
+def complex_factors(x, y):
+    z = lax.complex(x, y)
+    solved = jnp.linalg.solve(z, jnp.conj(z)), jnp.linalg.det(z)
+    return jnp.linalg.qr(z), solved, jnp.linalg.cholesky(z @ jnp.conj(jnp.swapaxes(z, 1, 2)) + 4 * jnp.eye(5))
+
+
 @program(lambda: (floats((24,)),), close=1e-3)
 def spectral_gradient(x):
     return jax.grad(lambda x: jnp.sum(jnp.abs(jnp.fft.rfft(x * jnp.sin(x))) ** 2))(x)
