@@ -10,6 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+_LIBRARY, _FUNCTION = 18, 27
+"""Letters of a name in a table that is to fit into 80 columns; the page has them whole."""
+
 if TYPE_CHECKING:
     from builder.audit.image import Contents
     from builder.audit.reached import Recording
@@ -140,20 +143,23 @@ def _show_reached(platform: Platform, recording: Recording) -> None:
     rows = [
         (
             item.trait.value,
-            Path(item.path).name.partition(".cpython-")[0],
-            readable(item.function).partition("(")[0],
+            _shortened(Path(item.path).name.partition(".so")[0].partition(".cpython-")[0], _LIBRARY),
+            _shortened("::".join(readable(item.function).partition("(")[0].split("::")[-2:]), _FUNCTION),
             "" if item.calls is None else f"{item.calls:,}",
-            f"{item.executed:,} of {item.instructions:,}",
+            f"{item.executed:,}/{item.instructions:,}",
         )
         for item in recording.ran()
     ]
-    columns = ("trait", "library", "function", "calls at least", "instructions run")
-    table(f"{platform}: reached by a run on {recording.cpu}", columns, rows, right=(3, 4))
-    print(
-        f"  besides, {len(recording.spared()):,} functions were gone into that ran none of theirs, and the loader asked"
-        f" {len(recording.asked()):,} which code to use",
-        file=sys.stderr,
-    )
+    title = f"{platform}: functions that ran such instructions on {recording.cpu}"
+    table(title, ("trait", "library", "function", "calls", "ran"), rows, right=(3, 4))
+    spared, asked = len(recording.spared()), len(recording.asked())
+    print("  ran: of how many that it has; calls: at least so many", file=sys.stderr)
+    print(f"  {spared:,} functions were gone into and ran none of theirs", file=sys.stderr)
+    print(f"  {asked:,} were asked by the loader which code to use", file=sys.stderr)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _tally(counts: Mapping[Any, int]) -> str:

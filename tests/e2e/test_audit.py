@@ -64,3 +64,23 @@ def test_a_page_of_nothing_is_refused(small: Built, tmp_path: Path) -> None:
     refused = kbuild("inspect", small.digest, "--html", tmp_path / "x.html", env={"KBUILD_STORE": str(small.store)})
     assert refused.code == 2
     assert "--instructions" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+def test_what_a_run_of_a_shipped_kernel_reaches(digits: Built, tmp_path: Path) -> None:
+    env = {"KBUILD_STORE": str(digits.store)}
+    example = digits.spec.parent / "examples/three.json"
+    line = ("inspect", digits.digest, "--instructions", "--reached", example)
+    data = json.loads(kbuild(*line, "--json", env=env, timeout=1800).stdout)
+    recorded = data["reached"][HOST]
+    ran = [row for row in recorded["reached"] if row["executed"] and not row["resolver"]]
+    assert recorded["cpu"] == "Haswell"
+    assert "estimate" not in {row["trait"] for row in ran}, "the profile pins the way that has none"
+    modes = [row for row in ran if row["trait"] == "mode" and "ScopedFlushDenormal" in row["function"]]
+    assert modes
+    assert all(row["calls"] >= 1 for row in modes)
+    page = tmp_path / "audit.html"
+    seen = kbuild(*line, "--html", page, env=env, timeout=60)
+    assert "Haswell" in seen.stderr
+    assert "what a run reached" in page.read_text()
