@@ -17,13 +17,14 @@ MEMORY is how many bytes of their own all processes of the sandbox may have toge
 It ends as the program does: with its exit status, or by its signal.
 """
 
+import _signal  # type: ignore[import-not-found]  # `signal` takes long to import
 import _thread
 import os
 import sys
 import time
 
-# signal(7), the same on x86-64 and arm64; `signal` takes long to import.
-_KILL, _PIPE, _STOP, _TOO_LARGE = 9, 13, 19, 25
+# signal(7), the same on x86-64 and arm64.
+_INTERRUPT, _KILL, _PIPE, _STOP, _TOO_LARGE = 2, 9, 13, 19, 25
 _LOOK = 0.2
 
 
@@ -85,7 +86,11 @@ def _main(lifeline: int, reports: int, memory: int, command: list[str]) -> None:
     os.set_inheritable(lifeline, False)
     os.set_inheritable(reports, False)
     # Python ignores these two, and what is ignored is inherited.
-    process = os.posix_spawn(command[0], command, os.environ, setsigdef=(_PIPE, _TOO_LARGE))
+    defaults = [_PIPE, _TOO_LARGE]
+    # Ctrl-C is the program's to answer, where it gets to it; whoever ignored it from the start goes on doing so.
+    if _signal.signal(_INTERRUPT, _signal.SIG_IGN) != _signal.SIG_IGN:
+        defaults.append(_INTERRUPT)
+    process = os.posix_spawn(command[0], command, os.environ, setsigdef=defaults)
     _thread.start_new_thread(_watch, (lifeline, process))
     if memory:
         _thread.start_new_thread(_guard, (process, memory))

@@ -35,12 +35,13 @@ def run(line: Any, environment: Mapping[str, str], *, stdin: IO[bytes] | None = 
     """
     from plumbum import local  # noqa: PLC0415 - not needed to print a version
 
+    process: Any = None
     end, lifeline = os.pipe()
     if os.access(sys.executable or "", os.X_OK):
         line = local[sys.executable]["-I", "-S", str(_KEEPER), str(end), str(end), "0"][line.formulate()]
     try:
         try:
-            process: Any = line.popen(
+            process = line.popen(
                 env=environment,
                 stdin=stdin or subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -52,4 +53,6 @@ def run(line: Any, environment: Mapping[str, str], *, stdin: IO[bytes] | None = 
         out, said = process.communicate()
     finally:
         os.close(lifeline)
+        if process is not None:
+            process.wait()  # so that nobody writes any more where it did
     return Ended(int(process.returncode), out, said)

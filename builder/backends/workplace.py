@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder.store.atomic import faults, remove_tree
@@ -31,7 +31,12 @@ def workplace(store: Store) -> Iterator[Path]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         with faults(place):
             yield place
-    finally:
+    except BaseException:
+        with suppress(OSError):  # somebody who was told to end may still write there; what is said is why he was
+            remove_tree(place)
+        raise
+    else:
         with faults(place):
             remove_tree(place)
+    finally:
         os.close(handle)
