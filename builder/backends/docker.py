@@ -8,6 +8,7 @@ paths, files and folders only. `docs/backends.md` says what is left in an engine
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -33,6 +34,9 @@ RECORDS = "actions-docker"
 
 _KILLED = 137
 """128 + SIGKILL, which no compiler sends itself: the container was killed, by hand or for want of memory."""
+
+_PATIENCE = 2
+"""How often a build begins anew because somebody prunes the engine's images meanwhile."""
 
 
 class DockerBackend(Provided):
@@ -79,9 +83,11 @@ class DockerBackend(Provided):
                 text = dockerfile(action, root=image.root, image=image.id, bundle=bundle.digest, emulator=runner)
                 return classic.build(engine, context(text, [bundle], epoch=action.epoch), keep=image.id)
 
-            try:
-                outcome = build(rooted())
-            except classic.RootGone:
+            for _ in range(_PATIENCE):
+                with suppress(classic.ImageGone):
+                    outcome = build(rooted())
+                    break
+            else:
                 outcome = build(rooted())
         if outcome.status == _KILLED:
             raise EnvironmentFault(

@@ -20,6 +20,7 @@ _TAIL = 64 << 10
 """Bytes of output that are kept to explain a failure."""
 _MADE = re.compile(r" ---> ([0-9a-f]{12,64})\n")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
+_GONE = re.compile(r"no such image|failed to get digest sha256:", re.IGNORECASE)
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 """What the builder puts around all that a command writes to stderr; that it comes in time is not promised."""
 _LEFT_OVER = "24h"
@@ -36,8 +37,8 @@ class _Built:
     made: list[str] = field(default_factory=list)
 
 
-class RootGone(EnvironmentFault):
-    """The image that a build begins with was removed from the engine before the build came to it."""
+class ImageGone(EnvironmentFault):
+    """An image that a build needs was removed from the engine meanwhile: its root, or one on the way to its output."""
 
 
 def build(engine: Engine, context: Iterable[bytes], *, keep: str) -> Outcome:
@@ -51,15 +52,19 @@ def build(engine: Engine, context: Iterable[bytes], *, keep: str) -> Outcome:
         keep: ID of the image that the first stage begins with; every other one on the way is removed again.
 
     Raises:
-        RootGone: somebody removed that image meanwhile.
+        ImageGone: somebody removed an image that it needs; building again may help.
         EnvironmentFault: the engine could not do it.
         IntegrityError: it answers with more than any output could be.
     """
     try:
         return _build(engine, context, keep=keep)
     except EnvironmentFault as error:
-        if not _has(engine, keep):
-            raise RootGone(error.message, where=error.where, hint=error.hint) from error
+        if _GONE.search(error.message) or not _has(engine, keep):
+            raise ImageGone(
+                f"an image was removed while it was in use: {error.message}",
+                where=error.where,
+                hint="does anybody run `docker image prune` there? Then run kbuild again when that is done",
+            ) from error
         raise
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 from small_roots import EPOCH, backend_of, shell_action, tool_artifact
 
 import builder.backends.docker
+from builder.backends import docker_classic
 from builder.backends.action import Action, InputFile
 from builder.backends.docker import DockerBackend
 from builder.backends.docker_context import LABEL
@@ -242,6 +243,40 @@ def test_a_root_that_is_cleared_away_before_the_build_is_sent_again(store, shell
     assert [entry.path for entry in tar_entries(store.path(output)) if entry.kind is Kind.FILE] == ["it"]
     assert len(looks) == 2
     client.images.remove(looks[1].id, force=True)
+
+
+@pytest.fixture
+def pruned(client, monkeypatch) -> Callable[[int], list[str]]:
+    """A function that has the images of the next builds pruned, as `docker image prune` would; returns all images."""
+    taken: list[str] = []
+    take_out = docker_classic._take_out
+
+    def prune(times: int) -> list[str]:
+        def gone(engine, image):
+            taken.append(image)
+            if len(taken) <= times:
+                client.images.remove(image, force=True)
+            return take_out(engine, image)
+
+        monkeypatch.setattr(docker_classic, "_take_out", gone)
+        return taken
+
+    return prune
+
+
+def test_an_image_that_is_pruned_on_the_way_is_made_again(store, shell, backend, pruned):
+    taken = pruned(1)
+    made = backend.run(marked(shell, "echo there > /out/it"), Silent())
+    assert output(store, made)["it"][1] == b"there\n"
+    assert len(taken) == 2
+
+
+def test_who_prunes_again_and_again_is_told_so(shell, backend, pruned):
+    taken = pruned(3)
+    with pytest.raises(EnvironmentFault, match="an image was removed while it was in use") as caught:
+        backend.run(marked(shell, "echo there > /out/it"), Silent())
+    assert len(taken) == 3
+    assert "docker image prune" in caught.value.hint
 
 
 def test_a_corrupt_input_is_not_used(store, shell):
