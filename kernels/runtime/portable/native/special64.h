@@ -105,9 +105,9 @@ inline double lgamma(double x) {
   const HalfTurn turn = half_turn(a);
   const double reflected = add(log_of(div(kPi, mul(one_number(a), turn.sine))), negative(g)).high;
   const double far = x < 0.0 ? reflected : g.high;
-  const double any = one || two ? near : far;
+  const double any = one | two ? near : far;
   const double y = a < kLeastGamma ? -log_pair(a).high : any;
-  const bool pole = (x <= 0.0 && turn.fraction == 0.0) || a > kMostGamma;
+  const bool pole = ((x <= 0.0) & (turn.fraction == 0.0)) | (a > kMostGamma);
   return x != x ? kNaN : (pole ? kInf : y);
 }
 
@@ -133,8 +133,8 @@ inline double digamma(double x) {
       add(add(p, div({1.0, 0.0}, one_number(a))), turn.fraction < 0.0 ? negative(slope) : slope);
   const double far = x < 0.0 ? reflected.high : p.high;
   const double y = a < kLeastGamma ? -1.0 / x : far;
-  const bool pole = x <= 0.0 && turn.fraction == 0.0;
-  return x == kInf ? kInf : (pole || x != x || x == -kInf ? kNaN : y);
+  const bool pole = (x <= 0.0) & (turn.fraction == 0.0);
+  return x == kInf ? kInf : (pole | (x != x) | (x == -kInf) ? kNaN : y);
 }
 
 inline double bessel_i0e(double x) {
