@@ -38,7 +38,7 @@ def libraries(recipe: str, files: Sequence[PlacedFile]) -> Numerics:
     for item in data["library"]:
         folders = {f"portable/{folder}" for folder in item["folders"]}
         sources = tuple(file for file in files if file.path.endswith(".h") or _folder(file) in folders)
-        flags = (f"-march={item['march']}", *data["flags"])
+        flags = (f"-march={item['march']}", *item["flags"], *data["flags"])
         table = NativeTable(sources=tuple(file.path for file in sources), flags=flags, headers=HEADERS)
         library = NativeObject(item["name"], table, flags, sources, tuple(data["allow"]))
         made.setdefault(item["platform"], []).append(library)

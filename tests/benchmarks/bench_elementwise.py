@@ -35,9 +35,10 @@ def compile_library(folder: Path) -> None:
     sources = Path(library.__file__).parent
     recipe = tomli.loads((sources / "native/build.toml").read_text())
     (item,) = [each for each in recipe["library"] if each["name"] == library.level()]
-    command = ["g++", *recipe["flags"], f"-march={item['march']}", "-shared", "-fPIC", f"-I{sources}"]
+    command = ["g++", f"-march={item['march']}", *item["flags"], *recipe["flags"], "-shared", "-fPIC", f"-I{sources}"]
     command += ["-isystem", jax.ffi.include_dir(), "-o", str(folder / f"{item['name']}.so")]
-    subprocess.run([*command, *map(str, sorted((sources / item["folder"]).glob("*.cc")))], check=True)
+    named = [path for place in item["folders"] for path in sorted((sources / place).glob("*.cc"))]
+    subprocess.run([*command, *map(str, named)], check=True)
 
 
 class Steps:

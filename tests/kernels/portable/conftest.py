@@ -28,7 +28,8 @@ def compile_libraries(folder: Path, compiler: str = "g++", target: str = HOST) -
     for item in recipe["library"]:
         if item["platform"] != target:
             continue
-        flags = [*recipe["flags"], f"-march={item['march']}", "-fPIC", "-isystem", jax.ffi.include_dir()]
+        flags = [f"-march={item['march']}", *item["flags"], *recipe["flags"], "-fPIC"]
+        flags += ["-isystem", jax.ffi.include_dir()]
         objects = []
         for source in sorted(path for place in item["folders"] for path in (SOURCES / place).glob("*.cc")):
             made = folder / item["name"] / f"{source.stem}.o"

@@ -111,8 +111,7 @@ bool check(ffi::ThreadPool& pool, int64_t batch, int64_t rows, int64_t inner, in
 int main() {
   XLA_FFI_Api api{};
   api.XLA_FFI_ThreadPool_NumThreads = &one_thread;
-  ffi::DiagnosticEngine diagnostic;
-  ffi::ThreadPool pool = *ffi::CtxDecoding<ffi::ThreadPool>::Decode(&api, nullptr, diagnostic);
+  ffi::ThreadPool pool(&api, nullptr);
   const int64_t shapes[][4] = {
       {1, 1, 1, 1},   {1, 13, 7, 33},  {1, 25, 300, 70}, {3, 12, 64, 48}, {1, 1, 65, 100}, {1, 8, 33, 100},
       {1, 5, 66, 17}, {40, 1, 9, 1},   {40, 1, 70, 1},   {35, 9, 9, 1},   {2, 1, 513, 1},  {1, 250, 5, 20},

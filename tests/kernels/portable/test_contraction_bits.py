@@ -32,8 +32,9 @@ def test_bits_of_other_processors(compiler, march, emulator, tmp_path):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
     flags = tomli.loads((SOURCES / "native/build.toml").read_text())["flags"]
-    native = [SOURCES / "native/vector" / name for name in ("gemm.cc", "gemm_table.cc", "gemv.cc")]
-    command = [compiler, *flags, f"-march={march}", "-static", "-isystem", jax.ffi.include_dir(), f"-I{SOURCES}"]
+    names = ("shared/parallel.cc", "vector/gemm.cc", "vector/gemm_table.cc", "vector/gemv.cc")
+    native = [SOURCES / "native" / name for name in names]
+    command = [compiler, "-O2", *flags, f"-march={march}", "-static", "-isystem", jax.ffi.include_dir(), f"-I{SOURCES}"]
     subprocess.run([*command, "-o", tmp_path / "program", PROGRAM, *native], check=True)
     ran = subprocess.run([emulator, *model, tmp_path / "program"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, f"{DIGEST}\n")

@@ -361,10 +361,4 @@ ffi::Error Fft(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffe
 }  // namespace
 }  // namespace portable::fourier
 
-PORTABLE_EXPORT(fft, portable::fourier::Fft,
-                portable::ffi::Ffi::Bind()
-                    .Ctx<portable::ffi::ThreadPool>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>()
-                    .Attr<int64_t>("kind")
-                    .Attr<portable::ffi::Span<const int64_t>>("lengths"));
+CALL_EXPORT(fft, portable::fourier::Fft, "kind", "lengths")

@@ -81,8 +81,4 @@ ffi::Error Cholesky(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::Result<ffi::Any
 }  // namespace
 }  // namespace portable::linalg
 
-PORTABLE_EXPORT(cholesky, portable::linalg::Cholesky,
-                portable::ffi::Ffi::Bind()
-                    .Ctx<portable::ffi::ThreadPool>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>());
+CALL_EXPORT(cholesky, portable::linalg::Cholesky)

@@ -183,10 +183,4 @@ ffi::Error Eigh(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::Result<ffi::AnyBuff
 }  // namespace
 }  // namespace portable::linalg
 
-PORTABLE_EXPORT(eigh, portable::linalg::Eigh,
-                portable::ffi::Ffi::Bind()
-                    .Ctx<portable::ffi::ThreadPool>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>()
-                    .Attr<bool>("lower"));
+CALL_EXPORT(eigh, portable::linalg::Eigh, "lower")

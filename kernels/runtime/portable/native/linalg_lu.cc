@@ -80,9 +80,4 @@ ffi::Error Lu(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::Result<ffi::AnyBuffer
 }  // namespace
 }  // namespace portable::linalg
 
-PORTABLE_EXPORT(lu, portable::linalg::Lu,
-                portable::ffi::Ffi::Bind()
-                    .Ctx<portable::ffi::ThreadPool>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>());
+CALL_EXPORT(lu, portable::linalg::Lu)

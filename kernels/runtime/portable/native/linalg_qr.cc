@@ -53,15 +53,5 @@ ffi::Error HouseholderProduct(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBu
 }  // namespace
 }  // namespace portable::linalg
 
-PORTABLE_EXPORT(geqrf, portable::linalg::Geqrf,
-                portable::ffi::Ffi::Bind()
-                    .Ctx<portable::ffi::ThreadPool>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>());
-PORTABLE_EXPORT(householder_product, portable::linalg::HouseholderProduct,
-                portable::ffi::Ffi::Bind()
-                    .Ctx<portable::ffi::ThreadPool>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>());
+CALL_EXPORT(geqrf, portable::linalg::Geqrf)
+CALL_EXPORT(householder_product, portable::linalg::HouseholderProduct)

@@ -56,13 +56,4 @@ ffi::Error TriangularSolve(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffe
 }  // namespace
 }  // namespace portable::linalg
 
-PORTABLE_EXPORT(triangular_solve, portable::linalg::TriangularSolve,
-                portable::ffi::Ffi::Bind()
-                    .Ctx<portable::ffi::ThreadPool>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .Ret<portable::ffi::AnyBuffer>()
-                    .Attr<bool>("left_side")
-                    .Attr<bool>("lower")
-                    .Attr<bool>("transpose_a")
-                    .Attr<bool>("unit_diagonal"));
+CALL_EXPORT(triangular_solve, portable::linalg::TriangularSolve, "left_side", "lower", "transpose_a", "unit_diagonal")

@@ -91,9 +91,7 @@ ffi::Error each_svd(ffi::ThreadPool& pool, const ffi::AnyBuffer& a, ffi::Remaini
   const int64_t m = batch.rows, n = batch.columns, rank = std::min(m, n);
   T* parts[3] = {};
   for (size_t i = 0; i < results.size(); ++i) {
-    auto part = results.get<ffi::AnyBuffer>(i);
-    if (part.has_error()) return part.error();
-    parts[i] = static_cast<T*>((*part)->untyped_data());
+    parts[i] = results[i].typed_data<T>();
   }
   const bool vectors = results.size() > 1;
   const double cost = 20.0 * static_cast<double>(m * n * rank);
@@ -113,9 +111,4 @@ ffi::Error Svd(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::RemainingRets result
 }  // namespace
 }  // namespace portable::linalg
 
-PORTABLE_EXPORT(svd, portable::linalg::Svd,
-                portable::ffi::Ffi::Bind()
-                    .Ctx<portable::ffi::ThreadPool>()
-                    .Arg<portable::ffi::AnyBuffer>()
-                    .RemainingRets()
-                    .Attr<bool>("full_matrices"));
+CALL_EXPORT(svd, portable::linalg::Svd, "full_matrices")

@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include "native/common.h"
 
 namespace portable {
@@ -46,7 +50,7 @@ inline void widen<float, Half>(const Half* from, int64_t count, float* to) {
   for (; i + 8 <= count; i += 8) {
     _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
   }
-  for (; i < count; ++i) to[i] = load(from[i]);
+  for (int64_t left = count - i; left > 0; --left, ++i) to[i] = load(from[i]);
 }
 #endif
 

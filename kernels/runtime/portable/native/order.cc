@@ -83,12 +83,6 @@ ffi::Error Argextremum(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::
 
 }  // namespace
 
-PORTABLE_EXPORT(argextremum, Argextremum,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<int64_t>("axis")
-                    .Attr<bool>("greatest"));
+CALL_EXPORT(argextremum, Argextremum, "axis", "greatest")
 
 }  // namespace portable

@@ -2,7 +2,8 @@
 //
 // If the last dimension is reduced, a result reads runs of memory and vectors lie along them (reduce_rows). If it is
 // kept, vectors lie across neighbouring results (reduce_columns), with a lane for each of R1's in memory. Neither can
-// be seen in the result. Both cut the list of reduced elements into R1's chunks, which are what threads share.
+// be seen in the result. Both cut the list of reduced elements into R1's chunks, which are what threads share. Only the
+// innermost loops are compiled for each operation (Loops); the walks around them, once for each computing format.
 #pragma once
 
 #include <cmath>
@@ -14,7 +15,6 @@
 #include "native/widen.h"
 
 namespace portable {
-
 
 // The two-operand form of R2, for vectors of numbers: equal operands differ at most in a zero's sign.
 template <int sign>
@@ -63,54 +63,6 @@ T apply(int32_t operation, T a, T b) {
   }
 }
 
-template <typename Op, typename T>
-T reduce_run(const T* x, int64_t n) {
-  if constexpr (std::is_same_v<Op, Maximum>) return lanes::extremum_row<1>(x, n);
-  else if constexpr (std::is_same_v<Op, Minimum>) return lanes::extremum_row<-1>(x, n);
-  else return lanes::fold_row<Op>(x, n);
-}
-
-inline int64_t chunks(int64_t n) { return std::max<int64_t>(1, (n + kChunk - 1) / kChunk); }
-
-// Elements that one piece of work should read at least, for threads to pay.
-inline constexpr int64_t kPiece = 32768;
-
-template <typename Op, typename T>
-void reduce_rows(ffi::ThreadPool& pool, Source<T> x, const Split& split, T* out) {
-  const int64_t results = count(split.kept), n = count(split.reduced), pieces = chunks(n);
-  const int64_t run = split.reduced.back().size;
-  const Extents outer(split.reduced.begin(), split.reduced.end() - 1);
-  std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * pieces] : nullptr);
-  T* into = pieces > 1 ? partial.get() : out;
-  const bool dense = outer.empty() && (split.kept.empty() || (split.kept.size() == 1 && split.kept[0].stride == n));
-  parallel(pool, results * pieces, kPiece / std::min(n, kChunk), [&](int64_t begin, int64_t end) {
-    T buffer[kChunk];
-    if (dense && pieces == 1) {  // short rows are many: nothing to divide
-      for (int64_t at = begin; at < end; ++at) into[at] = reduce_run<Op>(x.read(at * n, n, buffer), n);
-      return;
-    }
-    for (int64_t at = begin; at < end; ++at) {
-      const int64_t first = at % pieces * kChunk, size = std::min(kChunk, n - first);
-      const Source<T> base = x + offset(split.kept, at / pieces);
-      const T* list = buffer;
-      if (first / run == (first + size - 1) / run) {
-        list = base.read(offset(outer, first / run) + first % run, size, buffer);
-      } else {
-        for (int64_t i = 0; i < size;) {
-          const int64_t index = first + i, step = std::min(size - i, run - index % run);
-          base.copy(offset(outer, index / run) + index % run, step, buffer + i);
-          i += step;
-        }
-      }
-      into[at] = reduce_run<Op>(list, size);
-    }
-  });
-  if (pieces == 1) return;
-  parallel(pool, results, kPiece / pieces, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) out[at] = reduce_run<Op>(partial.get() + at * pieces, pieces);
-  });
-}
-
 // lane[i] = lane[i] op row[i] for i < n, with each of the rows in turn; a fresh lane starts here.
 template <typename Op, int rows_here, bool fresh, typename T>
 void fold_rows(T* __restrict lane, const T* const* rows, int64_t n) {
@@ -130,20 +82,6 @@ void fold_rows(T* __restrict lane, const T* const* rows, int64_t n) {
   }
 }
 
-template <typename Op, bool fresh, typename T>
-void fold_into(T* lane, const T* const* rows, int count, int64_t n) {
-  switch (count) {
-    case 1: return fold_rows<Op, 1, fresh>(lane, rows, n);
-    case 2: return fold_rows<Op, 2, fresh>(lane, rows, n);
-    case 3: return fold_rows<Op, 3, fresh>(lane, rows, n);
-    default: return fold_rows<Op, 4, fresh>(lane, rows, n);
-  }
-}
-
-// Whether the order of the elements can be seen; if not, one lane does.
-template <typename Op>
-inline constexpr bool kOrdered = std::is_same_v<Op, lanes::Sum> || std::is_same_v<Op, lanes::Product>;
-
 // The extremum of numbers but for a zero's sign, passing over NaN: one instruction where Extremum takes seven.
 template <typename Op>
 struct Loose {
@@ -158,6 +96,90 @@ struct Loose {
     }
   }
 };
+
+// The innermost loops of one operation.
+template <typename T>
+struct Loops {
+  T start;
+  bool ordered;  // whether the order of the elements can be seen; if not, one lane does
+  bool loose;    // whether a NaN or a zero is beyond it
+  T (*row)(const T* x, int64_t n);
+  // lane[i] = lane[i] op row[i] for i < n, with each of the rows in turn; a fresh lane starts here.
+  void (*fold)(T* lane, const T* const* rows, int count, bool fresh, int64_t n);
+  const Loops* first;  // loose ones that are tried first, if there are any
+};
+
+template <typename Op, typename T>
+void fold(T* lane, const T* const* rows, int count, bool fresh, int64_t n) {
+  if (count == 4) return fresh ? fold_rows<Op, 4, true>(lane, rows, n) : fold_rows<Op, 4, false>(lane, rows, n);
+  for (int r = 0; r < count; ++r) {
+    if (fresh && r == 0) {
+      fold_rows<Op, 1, true>(lane, rows, n);
+    } else {
+      fold_rows<Op, 1, false>(lane, rows + r, n);
+    }
+  }
+}
+
+template <typename Op, typename T>
+inline constexpr Loops<T> kOrdered = {Op::template kStart<T>, true,        false,
+                                      lanes::fold_row<Op, T>, fold<Op, T>, nullptr};
+template <typename Op, typename T>
+inline constexpr Loops<T> kLoose = {Op::template kStart<T>, false, true, nullptr, fold<Loose<Op>, T>, nullptr};
+template <int sign, typename T>
+inline constexpr Loops<T> kExtremum = {Extremum<sign>::template kStart<T>, false, false, lanes::extremum_row<sign, T>,
+                                       fold<Extremum<sign>, T>,            &kLoose<Extremum<sign>, T>};
+
+template <typename T>
+const Loops<T>& loops(int32_t operation) {
+  switch (operation) {
+    case kSum: return kOrdered<lanes::Sum, T>;
+    case kProduct: return kOrdered<lanes::Product, T>;
+    case kMaximum: return kExtremum<1, T>;
+    default: return kExtremum<-1, T>;
+  }
+}
+
+inline int64_t chunks(int64_t n) { return std::max<int64_t>(1, (n + kChunk - 1) / kChunk); }
+
+// Elements that one piece of work should read at least, for threads to pay.
+inline constexpr int64_t kPiece = 32768;
+
+template <typename T>
+void reduce_rows(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, const Split& split, T* out) {
+  const int64_t results = count(split.kept), n = count(split.reduced), pieces = chunks(n);
+  const int64_t run = split.reduced.back().size;
+  const Extents outer(split.reduced.begin(), split.reduced.end() - 1);
+  std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * pieces] : nullptr);
+  T* into = pieces > 1 ? partial.get() : out;
+  const bool dense = outer.empty() && (split.kept.empty() || (split.kept.size() == 1 && split.kept[0].stride == n));
+  parallel(pool, results * pieces, kPiece / std::min(n, kChunk), [&](int64_t begin, int64_t end) {
+    T buffer[kChunk];
+    if (dense && pieces == 1) {  // short rows are many: nothing to divide
+      for (int64_t at = begin; at < end; ++at) into[at] = op.row(x.read(at * n, n, buffer), n);
+      return;
+    }
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t first = at % pieces * kChunk, size = std::min(kChunk, n - first);
+      const Source<T> base = x + offset(split.kept, at / pieces);
+      const T* list = buffer;
+      if (first / run == (first + size - 1) / run) {
+        list = base.read(offset(outer, first / run) + first % run, size, buffer);
+      } else {
+        for (int64_t i = 0; i < size;) {
+          const int64_t index = first + i, step = std::min(size - i, run - index % run);
+          base.copy(offset(outer, index / run) + index % run, step, buffer + i);
+          i += step;
+        }
+      }
+      into[at] = op.row(list, size);
+    }
+  });
+  if (pieces == 1) return;
+  parallel(pool, results, kPiece / pieces, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) out[at] = op.row(partial.get() + at * pieces, pieces);
+  });
+}
 
 template <typename T>
 bool any_nan(const T* x, int64_t n) {
@@ -190,9 +212,8 @@ bool any_nan(const T* x, int64_t n) {
 
 // Results side by side whose lanes are made together. Wide, so that a row of the operand is read in long runs: 128 of
 // them took 1.3 times as long, where each row was a page. One row of results needs no lanes, and may be wider still.
-template <typename Op>
-int64_t block_width(int64_t width, int threads) {
-  if (!kOrdered<Op>) return std::min<int64_t>(width, 4096);
+inline int64_t block_width(bool ordered, int64_t width, int threads) {
+  if (!ordered) return std::min<int64_t>(width, 4096);
   const int64_t fair = (width / std::max(threads, 1) + 63) / 64 * 64;
   return width <= 256 ? width : std::clamp<int64_t>(fair, 128, 512);
 }
@@ -201,22 +222,18 @@ int64_t block_width(int64_t width, int threads) {
 // behind one another, so that all the lanes are one run of memory. The result is left in lane[0 … width - 1].
 // The buffer holds four times what the lanes do. False if the operation is loose and there is a NaN or a zero, where
 // that is not enough.
-template <typename Op, typename T, typename Row>
-bool fold_columns(const Source<T>& x, const Row& row, int64_t rows, int64_t width, bool flat, T* lane, T* buffer) {
-  const int64_t depth = kOrdered<Op> || flat ? kLanes<T> : 1, used = std::min(rows, depth);
-  constexpr bool kLoose = std::is_same_v<Op, Loose<Maximum>> || std::is_same_v<Op, Loose<Minimum>>;
+template <typename T, typename Row>
+bool fold_columns(const Loops<T>& op, const Source<T>& x, const Row& row, int64_t rows, int64_t width, bool flat,
+                  T* lane, T* buffer) {
+  const int64_t depth = op.ordered || flat ? kLanes<T> : 1, used = std::min(rows, depth);
   bool nan = false;
   auto fold = [&](int64_t first, int64_t into, int64_t n, int groups) {
     const T* from[4];
     for (int g = 0; g < groups; ++g) {
       from[g] = x.read(row(first + g * depth), n, buffer + g * n);
-      if constexpr (kLoose) nan |= any_nan(from[g], n);
+      if (op.loose) nan |= any_nan(from[g], n);
     }
-    if (first < depth) {
-      fold_into<Op, true>(lane + into * width, from, groups, n);
-    } else {
-      fold_into<Op, false>(lane + into * width, from, groups, n);
-    }
+    op.fold(lane + into * width, from, groups, first < depth, n);
   };
   for (int64_t at = 0; at < rows;) {
     const int groups = static_cast<int>(std::clamp<int64_t>((rows - at) / depth, 1, 4));
@@ -232,25 +249,25 @@ bool fold_columns(const Source<T>& x, const Row& row, int64_t rows, int64_t widt
     const int64_t n = std::min(s, used - s);  // a lane that holds the start changes nothing
     if (n <= 0) continue;
     const T* upper = lane + s * width;
-    fold_rows<Op, 1, false>(lane, &upper, n * width);
+    op.fold(lane, &upper, 1, false, n * width);
   }
-  if constexpr (kLoose) {
+  if (op.loose) {
     for (int64_t i = 0; i < width; ++i) nan |= lane[i] == T(0);
   }
   return !nan;
 }
 
 // Results side by side, `width` of them for each element of `outer`.
-template <typename Op, typename T>
-void reduce_columns(ffi::ThreadPool& pool, Source<T> x, const Extents& outer, const Extents& reduced, int64_t width,
-                    T* out) {
-  const int64_t deep = kOrdered<Op> ? kChunk : 512;  // rows in one piece of work
+template <typename T>
+void reduce_columns(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, const Extents& outer,
+                    const Extents& reduced, int64_t width, T* out) {
+  const int64_t deep = op.ordered ? kChunk : 512;  // rows in one piece of work
   const int64_t n = count(reduced), pieces = (n + deep - 1) / deep, results = count(outer);
-  const int64_t block = block_width<Op>(width, static_cast<int>(pool.num_threads()));
+  const int64_t block = block_width(op.ordered, width, static_cast<int>(pool.num_threads()));
   const int64_t blocks = (width + block - 1) / block;
   const bool dense = reduced.size() == 1;
   const bool flat = dense && reduced[0].stride == width && width <= 256;
-  const int64_t held = block * (kOrdered<Op> || flat ? std::min<int64_t>(n, kLanes<T>) : 1);
+  const int64_t held = block * (op.ordered || flat ? std::min<int64_t>(n, kLanes<T>) : 1);
   std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * pieces * width] : nullptr);
   T* into = pieces > 1 ? partial.get() : out;
   parallel(pool, results * pieces * blocks, kPiece / (std::min(n, deep) * block), [&](int64_t begin, int64_t end) {
@@ -268,38 +285,39 @@ void reduce_columns(ffi::ThreadPool& pool, Source<T> x, const Extents& outer, co
       auto row = [&](int64_t r) { return dense ? (first + r) * reduced[0].stride : offsets[r]; };
       T *lane = scratch.get(), *buffer = lane + held;
       const Source<T> base = x + (offset(outer, row_of_results / pieces) + column);
-      if constexpr (kOrdered<Op>) {
-        fold_columns<Op>(base, row, rows, here, flat, lane, buffer);
-      } else if (!fold_columns<Loose<Op>>(base, row, rows, here, flat, lane, buffer)) {
-        fold_columns<Op>(base, row, rows, here, flat, lane, buffer);
+      if (op.first == nullptr || !fold_columns(*op.first, base, row, rows, here, flat, lane, buffer)) {
+        fold_columns(op, base, row, rows, here, flat, lane, buffer);
       }
       std::copy_n(lane, here, into + row_of_results * width + column);
     }
   });
   if (pieces == 1) return;
   const auto again = Source<T>::template of<T>(partial.get());
-  reduce_columns<Op, T>(pool, again, {{results, pieces * width}}, {{pieces, width}}, width, out);
+  reduce_columns<T>(pool, op, again, {{results, pieces * width}}, {{pieces, width}}, width, out);
 }
 
 // The results in T and not yet canonical.
-template <typename Op, typename T>
-void reduce_any(ffi::ThreadPool& pool, Source<T> x, Split split, T* out) {
+template <typename T>
+void reduce_any(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, Split split, T* out) {
   const int64_t results = count(split.kept), n = count(split.reduced);
   if (results == 0) return;
-  constexpr T kStart = Op::template kStart<T>;
   if (n == 0) {
-    std::fill_n(out, results, kStart);
+    std::fill_n(out, results, op.start);
   } else if (n == 1) {
     parallel(pool, results, kPiece, [&](int64_t begin, int64_t end) {
-      x.copy(begin, end - begin, out + begin);
-      for (int64_t i = begin; i < end; ++i) out[i] = Op::apply(kStart, out[i]);
+      T buffer[kChunk];
+      for (; begin < end; begin += kChunk) {
+        const int64_t here = std::min(kChunk, end - begin);
+        const T* from = x.read(begin, here, buffer);
+        op.fold(out + begin, &from, 1, true, here);
+      }
     });
   } else if (split.kept.empty() || split.kept.back().stride > split.reduced.back().stride) {
-    reduce_rows<Op, T>(pool, x, split, out);
+    reduce_rows<T>(pool, op, x, split, out);
   } else {
     const int64_t width = split.kept.back().size;
     split.kept.pop_back();
-    reduce_columns<Op, T>(pool, x, split.kept, split.reduced, width, out);
+    reduce_columns<T>(pool, op, x, split.kept, split.reduced, width, out);
   }
 }
 

@@ -145,22 +145,8 @@ ffi::Error Recur(ffi::ThreadPool pool, ffi::AnyBuffer d, ffi::AnyBuffer t, ffi::
 
 }  // namespace
 
-PORTABLE_EXPORT(recur, Recur,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<int64_t>("axis")
-                    .Attr<bool>("reverse"));
+CALL_EXPORT(recur, Recur, "axis", "reverse")
 
-PORTABLE_EXPORT(scan, Cumulate,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<int32_t>("operation")
-                    .Attr<int64_t>("axis")
-                    .Attr<bool>("reverse"));
+CALL_EXPORT(scan, Cumulate, "operation", "axis", "reverse")
 
 }  // namespace portable

@@ -200,19 +200,6 @@ ffi::Error Scatter(ffi::ThreadPool pool, ffi::AnyBuffer operand, ffi::AnyBuffer 
 
 }  // namespace
 
-PORTABLE_EXPORT(scatter, Scatter,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<int32_t>("update")
-                    .Attr<bool>("clip")
-                    .Attr<Sizes>("window")
-                    .Attr<Sizes>("inserted")
-                    .Attr<Sizes>("indexed")
-                    .Attr<Sizes>("batch")
-                    .Attr<Sizes>("index_batch"));
+CALL_EXPORT(scatter, Scatter, "update", "clip", "window", "inserted", "indexed", "batch", "index_batch")
 
 }  // namespace portable

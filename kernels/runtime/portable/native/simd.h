@@ -9,6 +9,8 @@
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
+#else
+#include <immintrin.h>
 #endif
 
 namespace portable {

@@ -72,8 +72,8 @@ struct Wide {
 ffi::Error Sort(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t axis, int64_t keys) {
   std::vector<ffi::AnyBuffer> from, to;
   for (size_t i = 0; i < args.size(); ++i) {
-    from.push_back(*args.get<ffi::AnyBuffer>(i));
-    to.push_back(**rets.get<ffi::AnyBuffer>(i));
+    from.push_back(args[i]);
+    to.push_back(rets[i]);
     if (static_cast<int64_t>(i) < keys && key_size(from[i].element_type()) == 0) {
       return ffi::Error::InvalidArgument("sort: no such key in the specification");
     }
@@ -116,7 +116,7 @@ ffi::Error Sort(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRet
 }
 
 ffi::Error TopK(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> values,
-                ffi::Result<ffi::Buffer<ffi::S32>> indices, int64_t axis) {
+                ffi::Result<ffi::AnyBuffer> indices, int64_t axis) {
   const ffi::DataType type = x.element_type();
   const int size = key_size(type);
   if (size == 0) return ffi::Error::InvalidArgument("top_k: no such element type in the specification");
@@ -125,7 +125,7 @@ ffi::Error TopK(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuff
   const int64_t k = values->dimensions()[axis];
   const char* from = static_cast<const char*>(x.untyped_data());
   char* to = static_cast<char*>(values->untyped_data());
-  int32_t* at = indices->typed_data();
+  int32_t* at = indices->typed_data<int32_t>();
   parallel(pool, axes.count, 16384 / axes.length, [&](int64_t first, int64_t last) {
     with_key(type, x.untyped_data(), [&](auto key_of) {
       using K = decltype(key_of(0));
@@ -157,20 +157,8 @@ ffi::Error TopK(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuff
 
 }  // namespace
 
-PORTABLE_EXPORT(sort, Sort,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .RemainingArgs()
-                    .RemainingRets()
-                    .Attr<int64_t>("axis")
-                    .Attr<int64_t>("keys"));
+CALL_EXPORT(sort, Sort, "axis", "keys")
 
-PORTABLE_EXPORT(top_k, TopK,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Ret<ffi::Buffer<ffi::S32>>()
-                    .Attr<int64_t>("axis"));
+CALL_EXPORT(top_k, TopK, "axis")
 
 }  // namespace portable

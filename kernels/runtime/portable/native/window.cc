@@ -65,17 +65,6 @@ ffi::Error Window(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer initial
 
 }  // namespace
 
-PORTABLE_EXPORT(window, Window,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<int32_t>("operation")
-                    .Attr<Sizes>("window")
-                    .Attr<Sizes>("step")
-                    .Attr<Sizes>("padding")
-                    .Attr<Sizes>("holes")
-                    .Attr<Sizes>("spread"));
+CALL_EXPORT(window, Window, "operation", "window", "step", "padding", "holes", "spread")
 
 }  // namespace portable

@@ -112,28 +112,8 @@ ffi::Error Scatter(ffi::ThreadPool pool, ffi::AnyBuffer source, ffi::AnyBuffer o
 
 }  // namespace
 
-PORTABLE_EXPORT(window_gather, Gather,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<bool>("greater")
-                    .Attr<Sizes>("window")
-                    .Attr<Sizes>("step")
-                    .Attr<Sizes>("padding")
-                    .Attr<Sizes>("holes")
-                    .Attr<Sizes>("spread"));
+CALL_EXPORT(window_gather, Gather, "greater", "window", "step", "padding", "holes", "spread")
 
-PORTABLE_EXPORT(window_scatter, Scatter,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<bool>("greater")
-                    .Attr<Sizes>("window")
-                    .Attr<Sizes>("step")
-                    .Attr<Sizes>("padding"));
+CALL_EXPORT(window_scatter, Scatter, "greater", "window", "step", "padding")
 
 }  // namespace portable

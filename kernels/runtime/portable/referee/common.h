@@ -8,18 +8,14 @@
 #include <cstring>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include <xmmintrin.h>
 #endif
 
-#include "xla/ffi/api/ffi.h"
-
-#define REFEREE_EXPORT(name, ...)                                                                    \
-  extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name(XLA_FFI_CallFrame*);         \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, __VA_ARGS__)
+#include "call.h"
 
 namespace referee {
 
-namespace ffi = xla::ffi;
+namespace ffi = ::call;
 
 // G1: rounding to nearest and gradual underflow, for as long as this lives; XLA's threads flush subnormals.
 class Arithmetic {

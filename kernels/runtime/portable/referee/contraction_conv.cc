@@ -54,19 +54,8 @@ ffi::Error Conv(ffi::AnyBuffer lhs, ffi::AnyBuffer rhs, ffi::Result<ffi::AnyBuff
 
 }  // namespace
 
-REFEREE_EXPORT(conv, Conv,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<Numbers>("lhs_spec")
-                   .Attr<Numbers>("rhs_spec")
-                   .Attr<Numbers>("out_spec")
-                   .Attr<Numbers>("strides")
-                   .Attr<Numbers>("padding")
-                   .Attr<Numbers>("lhs_dilation")
-                   .Attr<Numbers>("rhs_dilation")
-                   .Attr<int64_t>("groups")
-                   .Attr<int64_t>("batch_groups"));
+CALL_EXPORT(conv, Conv,
+            "lhs_spec", "rhs_spec", "out_spec", "strides", "padding", "lhs_dilation", "rhs_dilation", "groups",
+            "batch_groups")
 
 }  // namespace referee

@@ -50,14 +50,6 @@ ffi::Error Dot(ffi::AnyBuffer lhs, ffi::AnyBuffer rhs, ffi::Result<ffi::AnyBuffe
 
 }  // namespace
 
-REFEREE_EXPORT(dot, Dot,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<Numbers>("lhs_contracting")
-                   .Attr<Numbers>("rhs_contracting")
-                   .Attr<Numbers>("lhs_batch")
-                   .Attr<Numbers>("rhs_batch"));
+CALL_EXPORT(dot, Dot, "lhs_contracting", "rhs_contracting", "lhs_batch", "rhs_batch")
 
 }  // namespace referee

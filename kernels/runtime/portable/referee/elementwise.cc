@@ -50,16 +50,15 @@ ffi::Error Run(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Span<const
   for (int64_t k = 0; k < operands; ++k) {
     const int64_t format = words.next();
     const std::vector<int64_t> strides = words.several(axes);
-    auto buffer = args.get<ffi::AnyBuffer>(k);
-    if (!buffer) return buffer.error();
+    const ffi::AnyBuffer buffer = args[k];
     Value value;
     for (int64_t i = 0; i < count; ++i) {
       int64_t offset = 0;
       for (int64_t axis = axes - 1, rest = i; axis >= 0; rest /= std::max<int64_t>(shape[axis], 1), --axis) {
         offset += rest % std::max<int64_t>(shape[axis], 1) * strides[axis];
       }
-      const bool there = buffer->element_count() > 0;
-      value.elements.push_back(there ? read(buffer->untyped_data(), format, offset) : Element{});
+      const bool there = buffer.element_count() > 0;
+      value.elements.push_back(there ? read(buffer.untyped_data(), format, offset) : Element{});
     }
     values.push_back(value);
   }
@@ -101,12 +100,11 @@ ffi::Error Run(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Span<const
 
   const std::vector<int64_t> results = words.several(words.next());
   for (size_t k = 0; k < results.size(); ++k) {
-    auto buffer = rets.get<ffi::AnyBuffer>(k);
-    if (!buffer) return buffer.error();
+    const ffi::AnyBuffer buffer = rets[k];
     const Value& value = values[results[k]];
-    const int64_t format = format_of((*buffer)->element_type());
-    const int64_t asked = static_cast<int64_t>((*buffer)->element_count());
-    for (int64_t i = 0; i < asked; ++i) write((*buffer)->untyped_data(), format, i, value.elements[i]);
+    const int64_t format = format_of(buffer.element_type());
+    const int64_t asked = static_cast<int64_t>(buffer.element_count());
+    for (int64_t i = 0; i < asked; ++i) write(buffer.untyped_data(), format, i, value.elements[i]);
   }
   return ffi::Error::Success();
 }
@@ -114,9 +112,4 @@ ffi::Error Run(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Span<const
 }  // namespace
 }  // namespace referee
 
-REFEREE_EXPORT(fused, referee::Run,
-               xla::ffi::Ffi::Bind()
-                   .RemainingArgs()
-                   .RemainingRets()
-                   .Attr<xla::ffi::Span<const int64_t>>("program")
-                   .Attr<xla::ffi::Span<const int64_t>>("schedule"));
+CALL_EXPORT(fused, referee::Run, "program", "schedule")

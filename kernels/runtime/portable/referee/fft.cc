@@ -278,9 +278,4 @@ ffi::Error run_fft(ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, int64_t kind
 }  // namespace
 }  // namespace referee
 
-REFEREE_EXPORT(fft, referee::run_fft,
-               xla::ffi::Ffi::Bind()
-                   .Arg<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>()
-                   .Attr<int64_t>("kind")
-                   .Attr<xla::ffi::Span<const int64_t>>("lengths"));
+CALL_EXPORT(fft, referee::run_fft, "kind", "lengths")

@@ -46,7 +46,7 @@ Matrix<U> load(const ffi::AnyBuffer& buffer, int64_t index, int64_t rows, int64_
 
 // Writes list `index` of a batch of lists, rounding to T, with the one NaN.
 template <typename T, typename U>
-void store(ffi::AnyBuffer& buffer, int64_t index, const std::vector<U>& values) {
+void store(const ffi::AnyBuffer& buffer, int64_t index, const std::vector<U>& values) {
   T* to = static_cast<T*>(buffer.untyped_data()) + index * static_cast<int64_t>(values.size());
   for (size_t i = 0; i < values.size(); ++i) to[i] = one_nan(static_cast<T>(values[i]));
 }

@@ -137,29 +137,8 @@ ffi::Error run_product(ffi::AnyBuffer a, ffi::AnyBuffer taus, ffi::Result<ffi::A
 }  // namespace
 }  // namespace referee
 
-REFEREE_EXPORT(cholesky, referee::run_cholesky,
-               xla::ffi::Ffi::Bind().Arg<xla::ffi::AnyBuffer>().Ret<xla::ffi::AnyBuffer>());
-REFEREE_EXPORT(triangular_solve, referee::run_solve,
-               xla::ffi::Ffi::Bind()
-                   .Arg<xla::ffi::AnyBuffer>()
-                   .Arg<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>()
-                   .Attr<bool>("left_side")
-                   .Attr<bool>("lower")
-                   .Attr<bool>("transpose_a")
-                   .Attr<bool>("unit_diagonal"));
-REFEREE_EXPORT(lu, referee::run_lu,
-               xla::ffi::Ffi::Bind()
-                   .Arg<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>());
-REFEREE_EXPORT(geqrf, referee::run_geqrf,
-               xla::ffi::Ffi::Bind()
-                   .Arg<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>());
-REFEREE_EXPORT(householder_product, referee::run_product,
-               xla::ffi::Ffi::Bind()
-                   .Arg<xla::ffi::AnyBuffer>()
-                   .Arg<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>());
+CALL_EXPORT(cholesky, referee::run_cholesky)
+CALL_EXPORT(triangular_solve, referee::run_solve, "left_side", "lower", "transpose_a", "unit_diagonal")
+CALL_EXPORT(lu, referee::run_lu)
+CALL_EXPORT(geqrf, referee::run_geqrf)
+CALL_EXPORT(householder_product, referee::run_product)

@@ -149,9 +149,4 @@ ffi::Error run_eigh(ffi::AnyBuffer a, ffi::Result<ffi::AnyBuffer> v, ffi::Result
 }  // namespace
 }  // namespace referee
 
-REFEREE_EXPORT(eigh, referee::run_eigh,
-               xla::ffi::Ffi::Bind()
-                   .Arg<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>()
-                   .Ret<xla::ffi::AnyBuffer>()
-                   .Attr<bool>("lower"));
+CALL_EXPORT(eigh, referee::run_eigh, "lower")

@@ -228,10 +228,10 @@ void one_svd(ffi::AnyBuffer operand, ffi::RemainingRets results, int64_t index, 
     svd.u.values.assign(svd.u.values.size(), kNot);
     svd.v.values.assign(svd.v.values.size(), kNot);
   }
-  store<T>(**results.get<ffi::AnyBuffer>(0), index, svd.s);
+  store<T>(results[0], index, svd.s);
   if (results.size() == 1) return;
-  store<T>(**results.get<ffi::AnyBuffer>(1), index, svd.u.values);
-  store<T>(**results.get<ffi::AnyBuffer>(2), index, transposed(svd.v).values);
+  store<T>(results[1], index, svd.u.values);
+  store<T>(results[2], index, transposed(svd.v).values);
 }
 
 ffi::Error run_svd(ffi::AnyBuffer a, ffi::RemainingRets results, bool full_matrices) {
@@ -249,5 +249,4 @@ ffi::Error run_svd(ffi::AnyBuffer a, ffi::RemainingRets results, bool full_matri
 }  // namespace
 }  // namespace referee
 
-REFEREE_EXPORT(svd, referee::run_svd,
-               xla::ffi::Ffi::Bind().Arg<xla::ffi::AnyBuffer>().RemainingRets().Attr<bool>("full_matrices"));
+CALL_EXPORT(svd, referee::run_svd, "full_matrices")

@@ -77,7 +77,7 @@ void copy_element(const ffi::AnyBuffer& from, int64_t a, ffi::AnyBuffer& to, int
 ffi::Error Sort(ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t axis, int64_t keys) {
   Arithmetic arithmetic;
   std::vector<ffi::AnyBuffer> from;
-  for (size_t i = 0; i < args.size(); ++i) from.push_back(*args.get<ffi::AnyBuffer>(i));
+  for (size_t i = 0; i < args.size(); ++i) from.push_back(args[i]);
   const Index shape = shape_of(from[0]);
   if (size_of(shape) == 0) return ffi::Error::Success();
   for (int64_t line = 0; line < line_count(shape, axis); ++line) {
@@ -91,7 +91,7 @@ ffi::Error Sort(ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t axis, 
       return false;
     });
     for (size_t k = 0; k < from.size(); ++k) {
-      ffi::AnyBuffer to = **rets.get<ffi::AnyBuffer>(k);
+      ffi::AnyBuffer to = rets[k];
       for (size_t i = 0; i < at.size(); ++i) copy_element(from[k], order[i], to, at[i]);
     }
   }
@@ -118,21 +118,10 @@ ffi::Error TopK(ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> values, ffi::Resul
 
 }  // namespace
 
-REFEREE_EXPORT(argextremum, Argextremum,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<int64_t>("axis")
-                   .Attr<bool>("greatest"));
+CALL_EXPORT(argextremum, Argextremum, "axis", "greatest")
 
-REFEREE_EXPORT(sort, Sort,
-               ffi::Ffi::Bind().RemainingArgs().RemainingRets().Attr<int64_t>("axis").Attr<int64_t>("keys"));
+CALL_EXPORT(sort, Sort, "axis", "keys")
 
-REFEREE_EXPORT(top_k, TopK,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<int64_t>("axis"));
+CALL_EXPORT(top_k, TopK, "axis")
 
 }  // namespace referee

@@ -27,7 +27,7 @@ T reduction(int operation, const std::vector<T>& x) {
 
 ffi::Error Reduce(ffi::RemainingArgs args, ffi::Result<ffi::AnyBuffer> out, int32_t operation,
                   ffi::Span<const int64_t> axes) {
-  const ffi::AnyBuffer operand = *args.get<ffi::AnyBuffer>(0);
+  const ffi::AnyBuffer operand = args[0];
   return with_computing(operand.element_type(), [&](auto zero) {
     using T = decltype(zero);
     const std::vector<T> x = elements<T>(operand);
@@ -51,7 +51,7 @@ ffi::Error Reduce(ffi::RemainingArgs args, ffi::Result<ffi::AnyBuffer> out, int3
         list.push_back(x[flat_of(index, shape)]);
       }
       T value = reduction(operation, list);
-      if (args.size() == 2) value = combine(operation, elements<T>(*args.get<ffi::AnyBuffer>(1))[0], value);
+      if (args.size() == 2) value = combine(operation, elements<T>(args[1])[0], value);
       set(*out, result, value);
     }
   });
@@ -59,11 +59,6 @@ ffi::Error Reduce(ffi::RemainingArgs args, ffi::Result<ffi::AnyBuffer> out, int3
 
 }  // namespace
 
-REFEREE_EXPORT(reduce, Reduce,
-               ffi::Ffi::Bind()
-                   .RemainingArgs()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<int32_t>("operation")
-                   .Attr<ffi::Span<const int64_t>>("axes"));
+CALL_EXPORT(reduce, Reduce, "operation", "axes")
 
 }  // namespace referee

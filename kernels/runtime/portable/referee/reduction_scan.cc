@@ -47,20 +47,8 @@ ffi::Error Recur(ffi::AnyBuffer decay, ffi::AnyBuffer term, ffi::Result<ffi::Any
 
 }  // namespace
 
-REFEREE_EXPORT(recur, Recur,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<int64_t>("axis")
-                   .Attr<bool>("reverse"));
+CALL_EXPORT(recur, Recur, "axis", "reverse")
 
-REFEREE_EXPORT(scan, Cumulate,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<int32_t>("operation")
-                   .Attr<int64_t>("axis")
-                   .Attr<bool>("reverse"));
+CALL_EXPORT(scan, Cumulate, "operation", "axis", "reverse")
 
 }  // namespace referee

@@ -95,18 +95,6 @@ ffi::Error Scatter(ffi::AnyBuffer operand, ffi::AnyBuffer indices, ffi::AnyBuffe
 
 }  // namespace
 
-REFEREE_EXPORT(scatter, Scatter,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Arg<ffi::AnyBuffer>()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<int32_t>("update")
-                   .Attr<bool>("clip")
-                   .Attr<Sizes>("window")
-                   .Attr<Sizes>("inserted")
-                   .Attr<Sizes>("indexed")
-                   .Attr<Sizes>("batch")
-                   .Attr<Sizes>("index_batch"));
+CALL_EXPORT(scatter, Scatter, "update", "clip", "window", "inserted", "indexed", "batch", "index_batch")
 
 }  // namespace referee

@@ -118,38 +118,10 @@ ffi::Error Scatter(ffi::AnyBuffer source, ffi::AnyBuffer operand, ffi::Result<ff
 
 }  // namespace
 
-REFEREE_EXPORT(window, Window,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<int32_t>("operation")
-                   .Attr<Sizes>("window")
-                   .Attr<Sizes>("step")
-                   .Attr<Sizes>("padding")
-                   .Attr<Sizes>("holes")
-                   .Attr<Sizes>("spread"));
+CALL_EXPORT(window, Window, "operation", "window", "step", "padding", "holes", "spread")
 
-REFEREE_EXPORT(window_gather, Gather,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<bool>("greater")
-                   .Attr<Sizes>("window")
-                   .Attr<Sizes>("step")
-                   .Attr<Sizes>("padding")
-                   .Attr<Sizes>("holes")
-                   .Attr<Sizes>("spread"));
+CALL_EXPORT(window_gather, Gather, "greater", "window", "step", "padding", "holes", "spread")
 
-REFEREE_EXPORT(window_scatter, Scatter,
-               ffi::Ffi::Bind()
-                   .Arg<ffi::AnyBuffer>()
-                   .Arg<ffi::AnyBuffer>()
-                   .Ret<ffi::AnyBuffer>()
-                   .Attr<bool>("greater")
-                   .Attr<Sizes>("window")
-                   .Attr<Sizes>("step")
-                   .Attr<Sizes>("padding"));
+CALL_EXPORT(window_scatter, Scatter, "greater", "window", "step", "padding")
 
 }  // namespace referee

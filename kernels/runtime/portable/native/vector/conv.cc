@@ -158,20 +158,8 @@ ffi::Error Conv(ffi::ThreadPool pool, ffi::AnyBuffer lhs, ffi::AnyBuffer rhs, ff
 
 }  // namespace
 
-PORTABLE_EXPORT(conv, Conv,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<Dimensions>("lhs_spec")
-                    .Attr<Dimensions>("rhs_spec")
-                    .Attr<Dimensions>("out_spec")
-                    .Attr<Dimensions>("strides")
-                    .Attr<Dimensions>("padding")
-                    .Attr<Dimensions>("lhs_dilation")
-                    .Attr<Dimensions>("rhs_dilation")
-                    .Attr<int64_t>("groups")
-                    .Attr<int64_t>("batch_groups"));
+CALL_EXPORT(conv, Conv,
+            "lhs_spec", "rhs_spec", "out_spec", "strides", "padding", "lhs_dilation", "rhs_dilation", "groups",
+            "batch_groups")
 
 }  // namespace portable

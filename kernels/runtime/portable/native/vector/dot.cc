@@ -49,15 +49,6 @@ ffi::Error Dot(ffi::ThreadPool pool, ffi::AnyBuffer lhs, ffi::AnyBuffer rhs, ffi
 
 }  // namespace
 
-PORTABLE_EXPORT(dot, Dot,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Arg<ffi::AnyBuffer>()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<Dimensions>("lhs_contracting")
-                    .Attr<Dimensions>("rhs_contracting")
-                    .Attr<Dimensions>("lhs_batch")
-                    .Attr<Dimensions>("rhs_batch"));
+CALL_EXPORT(dot, Dot, "lhs_contracting", "rhs_contracting", "lhs_batch", "rhs_batch")
 
 }  // namespace portable

@@ -310,14 +310,10 @@ ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets
   std::vector<const char*> arguments;
   std::vector<char*> results;
   for (size_t i = 0; i < args.size(); ++i) {
-    auto buffer = args.get<ffi::AnyBuffer>(i);
-    if (!buffer) return buffer.error();
-    arguments.push_back(static_cast<const char*>(buffer->untyped_data()));
+    arguments.push_back(args[i].typed_data<const char>());
   }
   for (size_t i = 0; i < rets.size(); ++i) {
-    auto buffer = rets.get<ffi::AnyBuffer>(i);
-    if (!buffer) return buffer.error();
-    results.push_back(static_cast<char*>((*buffer)->untyped_data()));
+    results.push_back(rets[i].typed_data<char>());
   }
   const int64_t tiles = (schedule.units + schedule.tile_units - 1) / schedule.tile_units;
   parallel(pool, tiles, schedule.grain, [&](int64_t first, int64_t last) {
@@ -332,10 +328,4 @@ ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets
 }  // namespace
 }  // namespace portable::fused
 
-PORTABLE_EXPORT(fused, portable::fused::Run,
-                xla::ffi::Ffi::Bind()
-                    .Ctx<xla::ffi::ThreadPool>()
-                    .RemainingArgs()
-                    .RemainingRets()
-                    .Attr<xla::ffi::Span<const int64_t>>("program")
-                    .Attr<xla::ffi::Span<const int64_t>>("schedule"));
+CALL_EXPORT(fused, portable::fused::Run, "program", "schedule")

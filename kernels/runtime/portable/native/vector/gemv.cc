@@ -26,11 +26,11 @@ T chain(T a, T b, T sum) {
   if constexpr (std::is_same_v<T, double>) return __builtin_fma(a, b, sum);
 }
 
-// Left elements stand this far apart for R rows.
+// Functions are compiled for R = 1, 2, 4 or 8 rows, and the other numbers of rows computed by the next greater of them:
+// compiling every one took a quarter of the library's time. Rows to spare cost little where memory is what takes time.
+// Left elements stand this far apart.
 template <int R>
-constexpr int kStride = R == 1   ? 1
-                        : R <= 4 ? 4
-                                 : kFew;
+constexpr int kStride = R == 2 ? 4 : R;
 
 // Left elements of one batch element as [inner][kStride<R>]: as they lie, if they lie so, for copying a vector would
 // cost a piece as much as half a register of rows.
@@ -75,11 +75,13 @@ void stream(const Contraction& problem, int64_t batch, const T* left, int64_t co
   const T* right = static_cast<const T*>(problem.rhs.data) + problem.rhs.batch[batch] + problem.rhs.free[column];
   const int64_t* inner = problem.rhs.inner.at(0);
   const int64_t steps = problem.rhs.inner.size();
+  const int64_t used = problem.result.rows.size();
   T* result[R];
-  for (int r = 0; r < R; ++r) {
+  for (int r = 0; r < used; ++r) {
     result[r] = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[r] +
                 problem.result.columns[column];
   }
+  if (used < R) std::fill(result + used, result + R, scratch<T, Slot::kSums>(count));
   if (steps == 0) {
     for (T* row : result) std::fill(row, row + count, T{0});
   }
@@ -124,7 +126,7 @@ void dots(const Contraction& problem, int64_t batch, const T* left, int64_t colu
       }
     }
   }
-  for (int r = 0; r < R; ++r) {
+  for (int r = 0; r < problem.result.rows.size(); ++r) {
     T row[kWidth];
     for (int v = 0; v < kRegisters<T, R>; ++v) S::store(row + v * S::kLanes, sums[r][v]);
     T* result = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[r];
@@ -271,14 +273,13 @@ void paired_all(ffi::ThreadPool& pool, const Contraction& problem) {
 
 using Form = void (*)(ffi::ThreadPool&, const Contraction&);
 
-// By number of rows: stream_all or dots_all.
-template <typename T, bool kStream>
-constexpr Form kForms[kFew] = {
-    kStream ? stream_all<T, 1> : dots_all<T, 1>, kStream ? stream_all<T, 2> : dots_all<T, 2>,
-    kStream ? stream_all<T, 3> : dots_all<T, 3>, kStream ? stream_all<T, 4> : dots_all<T, 4>,
-    kStream ? stream_all<T, 5> : dots_all<T, 5>, kStream ? stream_all<T, 6> : dots_all<T, 6>,
-    kStream ? stream_all<T, 7> : dots_all<T, 7>, kStream ? stream_all<T, 8> : dots_all<T, 8>,
-};
+// By number of rows.
+template <typename T>
+constexpr Form kStreams[kFew] = {stream_all<T, 1>, stream_all<T, 2>, stream_all<T, 4>, stream_all<T, 4>,
+                                 stream_all<T, 8>, stream_all<T, 8>, stream_all<T, 8>, stream_all<T, 8>};
+template <typename T>
+constexpr Form kDots[kFew] = {dots_all<T, 1>, dots_all<T, 2>, dots_all<T, 4>, dots_all<T, 4>,
+                              dots_all<T, 8>, dots_all<T, 8>, dots_all<T, 8>, dots_all<T, 8>};
 
 // Whether the runs of columns fill registers, on average.
 template <typename T>
@@ -306,9 +307,9 @@ bool contract_few(ffi::ThreadPool& pool, const Contraction& problem) {
   } else if (own && rows == 1 && columns == 1 && lhs.inner.unit() && rhs.inner.unit()) {
     paired_all<T>(pool, problem);
   } else if (streams<T>(problem)) {
-    kForms<T, true>[rows - 1](pool, problem);
+    kStreams<T>[rows - 1](pool, problem);
   } else if (rhs.inner.unit() && columns > 1) {
-    kForms<T, false>[rows - 1](pool, problem);
+    kDots<T>[rows - 1](pool, problem);
   } else {
     return false;
   }

@@ -4,20 +4,10 @@
 namespace portable {
 namespace {
 
-template <typename T>
-void dispatch(ffi::ThreadPool& pool, int32_t operation, Source<T> x, const Split& parts, T* out) {
-  switch (operation) {
-    case kSum: return reduce_any<lanes::Sum>(pool, x, parts, out);
-    case kProduct: return reduce_any<lanes::Product>(pool, x, parts, out);
-    case kMaximum: return reduce_any<Maximum>(pool, x, parts, out);
-    default: return reduce_any<Minimum>(pool, x, parts, out);
-  }
-}
-
 // The operand, and perhaps an initial value v: the results are then v op r.
 ffi::Error Reduce(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Result<ffi::AnyBuffer> out, int32_t operation,
                   ffi::Span<const int64_t> axes) {
-  const ffi::AnyBuffer x = *args.get<ffi::AnyBuffer>(0);
+  const ffi::AnyBuffer x = args[0];
   const bool known = with_storage(x.element_type(), [&](auto storage) {
     using S = decltype(storage);
     using T = Computing<S>;
@@ -26,9 +16,10 @@ ffi::Error Reduce(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Result<ffi
     const int64_t results = static_cast<int64_t>(out->element_count());
     std::unique_ptr<T[]> wide(std::is_same_v<S, T> ? nullptr : new T[results]);
     T* value = std::is_same_v<S, T> ? reinterpret_cast<T*>(to) : wide.get();
-    dispatch(pool, operation, Source<T>::template of<S>(x.untyped_data()), split(x.dimensions(), axes), value);
+    const auto source = Source<T>::template of<S>(x.untyped_data());
+    reduce_any(pool, loops<T>(operation), source, split(x.dimensions(), axes), value);
     if (args.size() == 2) {
-      const T v = load(*static_cast<const S*>(args.get<ffi::AnyBuffer>(1)->untyped_data()));
+      const T v = load(*static_cast<const S*>(args[1].untyped_data()));
       for (int64_t i = 0; i < results; ++i) value[i] = apply(operation, v, value[i]);
     }
     parallel(pool, results, kPiece, [&](int64_t begin, int64_t end) {
@@ -40,12 +31,6 @@ ffi::Error Reduce(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Result<ffi
 
 }  // namespace
 
-PORTABLE_EXPORT(reduce, Reduce,
-                ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .RemainingArgs()
-                    .Ret<ffi::AnyBuffer>()
-                    .Attr<int32_t>("operation")
-                    .Attr<ffi::Span<const int64_t>>("axes"));
+CALL_EXPORT(reduce, Reduce, "operation", "axes")
 
 }  // namespace portable
