@@ -124,4 +124,3 @@ def test_killed_at_random_moments(small: Built, tmp_path: Path, engine: Engine, 
     assert not outlive(engine.things)
     assert not list(temporary.iterdir())
     assert kbuild("store", "gc", env=env).code == 0
-    assert not list((store / "tmp").iterdir())
