@@ -37,9 +37,14 @@ def model(module_from):
 
 
 @pytest.fixture(scope="module")
-def embed(model, weights):
+def tokenise(module_from, weights):
+    return module_from(FOLDER / "tokens.py").prepare(weights)
+
+
+@pytest.fixture(scope="module")
+def embed(model, tokenise, weights):
     """A function from strings to vectors."""
-    params, tokenise = model.load(weights), model.prepare(weights)
+    params = model.load(weights)
     program = jax.jit(model.embed)
 
     def call(text):
@@ -53,8 +58,7 @@ def test_the_reference_is_what_it_should_be():
     assert np.allclose(np.linalg.norm(VECTORS, axis=1), 1, atol=1e-6)
 
 
-def test_tokens_are_cut_and_padded_as_published(model, weights):
-    tokenise = model.prepare(weights)
+def test_tokens_are_cut_and_padded_as_published(tokenise):
     one = tokenise({"text": ["hello"]})
     assert one["ids"].tolist() == [[101, 7592, 102] + [0] * 29]
     assert one["mask"].tolist() == [[1, 1, 1] + [0] * 29]
