@@ -16,6 +16,9 @@ from builder.store.blobs import Store
 
 SPEC = f"{KERNEL}/spec.json"
 _LABEL = "org.kbuild.spec"
+LAYER = "kernel"
+"""The name of the layer that holds it; programs that were compiled ahead of time lie above."""
+
 _LARGEST = 1 << 20
 """Bytes of a spec; one of a hundred tensors and weights has 20,000."""
 
@@ -29,7 +32,7 @@ def spec_of(store: Store, digest: str) -> Spec:
 
     Raises:
         UsageError: there is no such image.
-        EnvironmentFault: its last layer is not in the store.
+        EnvironmentFault: the layer that holds it is not in the store.
         IntegrityError: it holds no spec, or another one than its labels say.
     """
     image = load(store, digest)
@@ -46,8 +49,13 @@ def spec_of(store: Store, digest: str) -> Spec:
 
 
 def _read(store: Store, image: Image) -> bytes:
-    """`spec.json`, which is in the last layer of any platform's image: documents stand beside the kernel's code."""
-    layer = next(iter(image.manifests.values())).image.layers[-1]
+    """`spec.json`, which is in the layer of the kernel's code of any platform's image."""
+    layers = next(iter(image.manifests.values())).image.layers
+    layer = next((layer for layer in layers if layer.name == LAYER), None)
+    if layer is None:
+        raise IntegrityError(
+            "the image holds no kernel", where=image.digest, hint="give the digest of an image of kbuild's"
+        )
     path = store.verified(bare(layer.digest), layer.size)
     try:
         with path.open("rb") as blob, tarfile.open(fileobj=decompressed(blob), mode="r|") as tar:

@@ -30,8 +30,9 @@ ASKED = Spec.model_validate({
 def image(store: Store, files: dict[str, bytes], label: str) -> Image:
     base = pack("base", file_entries({"etc/motd": b"hello"}, epoch=EPOCH), store, codec.CODEC)
     top = pack("kernel", file_entries(files, epoch=EPOCH), store, codec.CODEC)
+    programs = pack("aot", file_entries({"opt/kernel/aot/0.xla": b"code"}, epoch=EPOCH), store, codec.CODEC)
     config = ImageConfig(EPOCH, {"PATH": "/usr/bin"}, {"org.kbuild.spec": label})
-    return assemble(store, {"linux/amd64": PlatformImage((base, top), config)}, {})
+    return assemble(store, {"linux/amd64": PlatformImage((base, top, programs), config)}, {})
 
 
 def test_an_image_says_what_it_was_built_from(store: Store) -> None:
@@ -60,3 +61,10 @@ def test_an_image_that_does_not_is_one_error(store: Store, files: dict[str, byte
 def test_an_image_that_is_not_there(store: Store) -> None:
     with pytest.raises(UsageError, match="no image begins with"):
         spec_of(store, "abcdef")
+
+
+def test_an_image_of_something_else(store: Store) -> None:
+    base = pack("base", file_entries({"etc/motd": b"hello"}, epoch=EPOCH), store, codec.CODEC)
+    other = assemble(store, {"linux/amd64": PlatformImage((base,), ImageConfig(EPOCH, {"PATH": "/usr/bin"}, {}))}, {})
+    with pytest.raises(IntegrityError, match="holds no kernel"):
+        spec_of(store, other.digest)
