@@ -84,7 +84,6 @@ def test_the_digest_is_the_committed_one(request: pytest.FixtureRequest, name: s
 
 @pytest.mark.docker
 @pytest.mark.nix
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "minilm"])
 def test_three_builders_give_one_digest(request: pytest.FixtureRequest, name: str) -> None:
     image = request.getfixturevalue(name)
