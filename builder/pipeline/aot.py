@@ -112,7 +112,7 @@ def require_as_asked(entries: Iterable[Entry], plan: LayerPlan, store: Store) ->
     """Take every program apart, and hold it to what the compiler was asked for and to what the profile allows.
 
     Raises:
-        KernelError: XLA saw other flags, or compiled for another CPU; or its code holds what may not be there.
+        KernelError: XLA saw other flags, or its code holds what may not be there.
         IntegrityError: something is no program of the image's jaxlib.
     """
     compilation = plan.compilation

@@ -44,7 +44,7 @@ class Cuda:
 
 @dataclass(frozen=True, slots=True)
 class Aot:
-    """What is compiled at build: the entry's arrays where `prepare` makes them, and lengths of named dimensions.
+    """What is compiled at build: the entry's arrays, whoever makes them, and lengths of their named dimensions.
 
     `elsewhere` says that a node compiles for itself what the image has no program for.
     """
@@ -140,13 +140,13 @@ def parse(data: bytes) -> Declared:
         weights=tuple(spec["weights"]),
         inputs={name: _table(table) for name, table in spec["inputs"].items()},
         outputs={name: _table(table) for name, table in spec["outputs"].items()},
-        aot=_aot(spec["aot"]) if "aot" in spec else None,
+        aot=_aot(spec["aot"], spec["inputs"]) if "aot" in spec else None,
     )
 
 
-def _aot(table: dict[str, Any]) -> Aot:
+def _aot(table: dict[str, Any], inputs: dict[str, Any]) -> Aot:
     return Aot(
-        arrays={name: _table(item) for name, item in table["arrays"].items()},
+        arrays={name: _table(item) for name, item in (table["arrays"] or inputs).items()},
         sizes={name: tuple(lengths) for name, lengths in table["sizes"].items()},
         elsewhere=table["other"] == "compile",
     )

@@ -20,7 +20,7 @@ from kernels.runtime.errors import HostError, InputError, KernelError, RunError,
 from kernels.runtime.receipt import Draft, plain
 
 if TYPE_CHECKING:  # NumPy takes longer to import than all checks before it, JAX longer than all else
-    from kernels.runtime.aot.shelf import Shelf
+    from kernels.runtime.aot.shelf import Ready, Shelf
     from kernels.runtime.kernel import Kernel
     from kernels.runtime.program import Call, Here
     from kernels.runtime.tensors import Array, Tensor
@@ -103,7 +103,7 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
         if preparation.prepare is not None:
             draft.say("prepared", describe_all(arrays))
     with _step("execute", draft, "compile"):
-        computation = (shelf.ready(arrays) if shelf else None) or _compiled_here(loaded, spec, places.root, arrays)
+        computation, call = _computation(shelf, loaded, spec, places.root, arrays)
         draft.say("program", computation.identity)
         if computation.code is not None:
             draft.say("code", computation.code)
@@ -122,9 +122,7 @@ def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
             draft.show(name, preview(name, array))
     if (places.source / TRACE_REQUEST).exists():
         with _step("output", draft, "trace"):
-            from kernels.runtime import program  # noqa: PLC0415  # only for those who ask
-
-            call = program.call(loaded or kernel.load(spec, places.root), spec, arrays)
+            call = call or _call(loaded, spec, places.root, arrays)
             _trace(places, spec, draft, call, described["tensors"])
     if (peak := memory.peak()) > spec.memory:
         print(  # noqa: T201
@@ -149,13 +147,26 @@ def _shelf(
         return None
     from kernels.runtime.aot import shelf  # noqa: PLC0415  # NumPy: see above
 
-    return shelf.opened(spec, root, platform=platform, environment=pinned, versions=versions)
+    return shelf.opened(spec, spec.aot, root, platform=platform, environment=pinned, versions=versions)
 
 
-def _compiled_here(loaded: Kernel | None, spec: declared.Declared, root: Path, arrays: Mapping[str, Array]) -> Here:
+def _call(loaded: Kernel | None, spec: declared.Declared, root: Path, arrays: Mapping[str, Array]) -> Call:
+    """The entry with what it is called with, for what is compiled or taken to pieces on this host."""
     from kernels.runtime import kernel, program  # noqa: PLC0415  # JAX: see above
 
-    return program.here(program.call(loaded or kernel.load(spec, root), spec, arrays))
+    return program.call(loaded or kernel.load(spec, root), spec, arrays)
+
+
+def _computation(
+    shelf: Shelf | None, loaded: Kernel | None, spec: declared.Declared, root: Path, arrays: Mapping[str, Array]
+) -> tuple[Ready | Here, Call | None]:
+    """What computes: a program of the image, or a call compiled on this host, then with that call."""
+    if shelf and (ready := shelf.ready(arrays)):
+        return ready, None
+    from kernels.runtime import program  # noqa: PLC0415  # JAX: see above
+
+    call = _call(loaded, spec, root, arrays)
+    return program.here(call), call
 
 
 def _stated(environ: Mapping[str, str], variable: str) -> str | None:

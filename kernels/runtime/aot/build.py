@@ -45,6 +45,8 @@ def build(root: Path, target: Path, *, platform: str, level: str, cpu: str) -> N
         RunError: the kernel's code or files are at fault.
     """
     spec = declared.read(root)
+    if spec.aot is None:
+        raise KernelError("the spec asks for no programs to be compiled at build")
     loaded = kernel.load(spec, root)
     _rehearse()
     weights = sorted((root / declared.KERNEL / "weights").glob("*/*"))
@@ -52,7 +54,7 @@ def build(root: Path, target: Path, *, platform: str, level: str, cpu: str) -> N
         writer = parameters.Writer(weights, root, out)
         programs = tuple(
             _compiled(target / f"{index}.xla", loaded, spec, arrays, writer)
-            for index, arrays in enumerate(shapes.choices(spec))
+            for index, arrays in enumerate(shapes.choices(spec.aot))
         )
     handlers = tuple(Handler(one.library, one.symbol, name) for name, one in sorted(native.registered().items()))
     manifest = Manifest(

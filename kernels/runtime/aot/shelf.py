@@ -13,7 +13,7 @@ import numpy as np
 from kernels.runtime.aot import parameters
 from kernels.runtime.aot.manifest import FOLDER, Manifest, Program, read
 from kernels.runtime.aot.shapes import fitting, none_fits
-from kernels.runtime.declared import Declared
+from kernels.runtime.declared import Aot, Declared
 from kernels.runtime.errors import KernelError
 from kernels.runtime.tensors import Array
 
@@ -44,9 +44,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What an image has that was compiled for it, below its `root`."""
+    """What an image has that was compiled for it, below its `root`; `key` are the random key's words."""
 
-    declared: Declared
+    aot: Aot
+    key: tuple[int, int]
     manifest: Manifest
     root: Path
 
@@ -60,24 +61,31 @@ class Shelf:
         """
         program = fitting(self.manifest.programs, arrays)
         if program is None:
-            if self.declared.aot is not None and self.declared.aot.elsewhere:
+            if self.aot.elsewhere:
                 return None
-            raise none_fits(self.declared, arrays)
+            raise none_fits(self.aot, arrays)
         from kernels.runtime.aot.execute import Loaded  # noqa: PLC0415 - jaxlib; not before a program is wanted
 
         loaded = Loaded(program, _code(program, self.root), self.manifest.handlers)
         values = parameters.load(self.manifest.parameters, self.root)
-        key = np.array(self.declared.key, np.uint32)
+        key = np.array(self.key, np.uint32)
         return Ready(program.program, f"sha256:{program.code}", loaded, values, arrays, key)
 
 
 def opened(
-    declared: Declared, root: Path, *, platform: str, environment: Mapping[str, str], versions: Mapping[str, str]
+    declared: Declared,
+    aot: Aot,
+    root: Path,
+    *,
+    platform: str,
+    environment: Mapping[str, str],
+    versions: Mapping[str, str],
 ) -> Shelf:
     """Read the manifest and hold it to what there is.
 
     Args:
         declared: what the spec asks for.
+        aot: of that, what is to be compiled.
         root: of the image.
         platform: of this host.
         environment: the image's, which this process was found to have.
@@ -105,7 +113,7 @@ def opened(
     if differing:
         lines = "".join(f"\n  {line}" for line in differing)
         raise KernelError(f"the image's compiled programs are not for this image{lines}", hint=_AGAIN)
-    return Shelf(declared, manifest, root)
+    return Shelf(aot, declared.key, manifest, root)
 
 
 def _code(program: Program, root: Path) -> bytes:
