@@ -10,7 +10,8 @@ import hashlib
 import re
 import shutil
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from builder.backends.action import Action
@@ -70,12 +71,17 @@ class NixBackend(Provided):
         allow_scripts: Collection[str] = (),
     ) -> None:
         super().__init__(store, artifacts, packages, allow_scripts=allow_scripts)
-        self._found: Nix | None = None
+        self._trial: Future[Nix] | None = None
         self._asking = threading.Lock()
 
     def check(self) -> None:
-        """Raise `EnvironmentFault`, saying what to do, if this machine's Nix is absent, too old, or refuses to work."""
-        self._nix()
+        """Raise `EnvironmentFault`, saying what to do, if this machine's Nix is absent or too old.
+
+        Whether it can build is tried meanwhile, and known when the first action asks; without a lock, at once.
+        """
+        trial = self._tried()
+        if not self._has_busybox():
+            trial.result()
 
     def run(self, action: Action, progress: Progress) -> str:
         """Run an action, or find its output; see `builder.backends.action.Backend`."""
@@ -88,18 +94,26 @@ class NixBackend(Provided):
 
         return once(action, self._store, RECORDS, make)
 
-    def _nix(self) -> Nix:
-        """This machine's Nix, tried once: with a build in its sandbox, or without one where no lock is known yet."""
+    def _tried(self) -> Future[Nix]:
+        """This machine's Nix, tried once and on the side, for a build in its sandbox takes a second."""
         with self._asking:
-            if self._found is None:
-                nix = Nix()
-                with workplace(self._store) as place:
-                    if any(item.name == BUSYBOX_PACKAGE for item in self._artifacts.values()):
-                        self._probe(nix, place)
-                    else:
-                        nix.touch(place)
-                self._found = nix
-            return self._found
+            if self._trial is None:
+                pool = ThreadPoolExecutor(1, thread_name_prefix="nix")
+                self._trial = pool.submit(self._try, Nix())
+                pool.shutdown(wait=False)
+            return self._trial
+
+    def _try(self, nix: Nix) -> Nix:
+        """Try a build in the sandbox, or to write to the Nix store where no lock is known yet."""
+        with workplace(self._store) as place:
+            if self._has_busybox():
+                self._probe(nix, place)
+            else:
+                nix.touch(place)
+        return nix
+
+    def _has_busybox(self) -> bool:
+        return any(item.name == BUSYBOX_PACKAGE for item in self._artifacts.values())
 
     def _probe(self, nix: Nix, place: Path) -> None:
         self._lay_out(place, render_probe(host=host_platform()))
@@ -109,26 +123,29 @@ class NixBackend(Provided):
             raise _fault(error.log) from error
 
     def _run(self, action: Action) -> str:
-        nix = self._nix()
         for item in action.inputs:
             input_parts(item.path)
         with workplace(self._store) as place:
-            ingredients = self._ingredients(action, place)
-            stated = (*ingredients.debs, ingredients.additions, ingredients.names, ingredients.emulator)
-            files = [item for item in stated if item is not None]
-            files += [Named(store_name(item.path.rpartition("/")[2]), item.sha256) for item in action.inputs]
             (place / "add").mkdir()
-            nix.add([self._fixed(item) for item in dict.fromkeys(files)], place / "add")
-            self._lay_out(place, render_action(action, ingredients, host=host_platform()))
-            try:
-                options = ALONE if action.nixpkgs is None else ()
-                output = nix.build(place / _EXPRESSION, place / _RESULT, options)
-            except BuildFailed as error:
-                raise _explained(action, error.log) from error
-            return keep(action, folder_entries(action, output), self._store)
+            # What actions share is built under a lock of ours: for one of its own, Nix looks every five seconds.
+            with self._store.lock(f"nix-{_shared(action)}"):
+                ingredients = self._ingredients(action, place)
+                self._lay_out(place, render_action(action, ingredients, host=host_platform()))
+                self._build(action, place, "-A", "shared")
+            files = [Named(store_name(item.path.rpartition("/")[2]), item.sha256) for item in action.inputs]
+            self._add(files, place)
+            return keep(action, folder_entries(action, self._build(action, place)), self._store)
+
+    def _build(self, action: Action, place: Path, *options: str) -> Path:
+        nix = self._tried().result()
+        alone = ALONE if action.nixpkgs is None else ()
+        try:
+            return nix.build(place / _EXPRESSION, place / "-".join((_RESULT, *options[1:])), (*alone, *options))
+        except BuildFailed as error:
+            raise _explained(action, error.log) from error
 
     def _ingredients(self, action: Action, place: Path) -> Ingredients:
-        """What an action's root is made of: packages, or a pinned nixpkgs, which is put beside the expression."""
+        """What an action's root is made of, given to Nix: packages, or a pinned nixpkgs beside the expression."""
         if action.nixpkgs is not None:
             if action.platform != host_platform():
                 raise EnvironmentFault(
@@ -140,13 +157,18 @@ class NixBackend(Provided):
             return Ingredients()
         debs = root_debs(action, self._artifacts)
         runner = self._emulator(action)
-        rest, listed = self._rest(action, debs)
-        return Ingredients(
-            debs=tuple(Named(deb_name(item), item.sha256) for item in debs),
-            additions=rest,
-            names=listed,
-            emulator=Named(deb_name(runner), runner.sha256) if runner else None,
-        )
+        packages = [Named(deb_name(item), item.sha256) for item in debs]
+        emulator = Named(deb_name(runner), runner.sha256) if runner else None
+        with ThreadPoolExecutor(1, thread_name_prefix="nix") as beside:
+            added = beside.submit(self._add, [*packages, *([emulator] if emulator else [])], place)
+            rest, listed = self._rest(action, debs)
+            added.result()
+        self._add([rest, listed], place)
+        return Ingredients(tuple(packages), rest, listed, emulator)
+
+    def _add(self, files: Iterable[Named], place: Path) -> None:
+        """Have blobs of the store in the Nix store."""
+        self._tried().result().add([self._fixed(item) for item in dict.fromkeys(files)], place / "add")
 
     def _lay_out(self, place: Path, expression: str) -> None:
         """Put an expression into a folder, with the library and BusyBox beside it."""
@@ -189,6 +211,13 @@ class NixBackend(Provided):
             f"the lock names no emulator that runs {action.platform} on {host}",
             hint="run `kbuild lock` again, or build for this machine's platform only",
         )
+
+
+def _shared(action: Action) -> str:
+    """Names what is built for an action and every other one with the same root."""
+    compiler = (action.nixpkgs.source, action.nixpkgs.attribute) if action.nixpkgs else ()
+    parts = (action.platform, *compiler, *action.root)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _explained(action: Action, log: str) -> KernelError | EnvironmentFault:

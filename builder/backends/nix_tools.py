@@ -32,6 +32,9 @@ exception: where no cache has it, it takes hours to build."""
 _LARGE = 8 << 20
 """Bytes from which a file is worth a process of its own that looks whether Nix has it already."""
 
+_AT_ONCE = 512
+"""How many files one process adds."""
+
 _VERSION = re.compile(r"\b(\d+)\.(\d+)")
 _FAILED = re.compile(r"'([^']+\.drv)'")
 
@@ -71,6 +74,7 @@ class Nix:
         self._programs: dict[str, Any] = {
             name: local[_where(name)] for name in ("nix-build", "nix-store", "nix-prefetch-url")
         }
+        self._paths: dict[FixedFile, str] = {}
         self.version = self._version()
         if self.version < OLDEST:
             raise EnvironmentFault(
@@ -88,19 +92,24 @@ class Nix:
         Raises:
             EnvironmentFault: Nix does not take them.
         """
-        named = []
-        for file in files:
+        absent = self._absent(files, place)
+        small = [file for file in absent if file.size < _LARGE]
+        for file in absent:
             if file.size >= _LARGE:
                 url = file.path.absolute().as_uri()
-                self._run(place, "nix-prefetch-url", "--type", "sha256", "--name", file.name, url, file.sha256)
-                continue
-            link = place / file.sha256 / file.name
-            link.parent.mkdir(exist_ok=True)
-            if not link.exists():
-                link.hardlink_to(file.path)
-            named.append(str(link))
-        for start in range(0, len(named), 512):
-            self._run(place, "nix-store", "--add-fixed", "sha256", *named[start : start + 512])
+                line = ("--print-path", "--type", "sha256", "--name", file.name, url, file.sha256)
+                self._paths[file] = self._run(place, "nix-prefetch-url", *line)[-1]
+        for start in range(0, len(small), _AT_ONCE):
+            part = small[start : start + _AT_ONCE]
+            links = [_link(file, place) for file in part]
+            self._paths |= zip(part, self._run(place, "nix-store", "--add-fixed", "sha256", *links), strict=True)
+
+    def _absent(self, files: Sequence[FixedFile], place: Path) -> list[FixedFile]:
+        """Which files this process has not added, or the Nix store has lost since."""
+        known = {self._paths[file]: file for file in files if file in self._paths}
+        lost = self._run(place, "nix-store", "--check-validity", "--print-invalid", *known) if known else []
+        gone = {known[path] for path in lost}
+        return [file for file in files if file not in self._paths or file in gone]
 
     def touch(self, place: Path) -> None:
         """Write a few bytes to the Nix store, to see whether it can be written to.
@@ -115,12 +124,12 @@ class Nix:
         """Build what an expression stands for.
 
         Args:
-            expression: a file whose value is one derivation.
+            expression: a file whose value is a derivation.
             link: to be made; while it stands, Nix's garbage collector leaves the result alone.
-            options: in addition to what every build insists on.
+            options: in addition to what every build insists on; with `-A`, an attribute is built instead.
 
         Returns:
-            The output's path in the Nix store.
+            The output's path in the Nix store; of several outputs, the last one's.
 
         Raises:
             BuildFailed: a script of the library ended with an error.
@@ -156,10 +165,12 @@ class Nix:
             )
         return int(found[1]), int(found[2])
 
-    def _run(self, place: Path, program: str, *arguments: str) -> None:
-        status, _, said = self._call(place, program, *arguments)
+    def _run(self, place: Path, program: str, *arguments: str) -> list[str]:
+        """Run to the end, as `_call`; returns the lines that it printed."""
+        status, out, said = self._call(place, program, *arguments)
         if status != 0:
             raise refusal(said) or EnvironmentFault(f"{program} failed: {said.strip()}")
+        return out.splitlines()
 
     def _call(self, place: Path, program: str, *arguments: str) -> tuple[int, str, str]:
         """Run to the end, or to kbuild's; returns exit status, stdout and stderr.
@@ -176,6 +187,15 @@ class Nix:
         except OSError as error:
             raise EnvironmentFault(f"{program} does not start: {error.strerror}") from error
         return ended.status, ended.out.decode(errors="replace"), ended.said.decode(errors="replace")
+
+
+def _link(file: FixedFile, place: Path) -> str:
+    """A file's path by a link that bears the name that it is to have."""
+    link = place / file.sha256 / file.name
+    link.parent.mkdir(exist_ok=True)
+    if not link.exists():
+        link.hardlink_to(file.path)
+    return str(link)
 
 
 def _where(name: str) -> str:

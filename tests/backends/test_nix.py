@@ -144,11 +144,13 @@ def test_nothing_is_left_that_the_garbage_collector_would_keep(store, shell, tmp
     own = NixStore(tmp_path / "nix")
     for name, value in own.environment().items():
         monkeypatch.setenv(name, value)
-    nix_backend(store, [shell]).run(shell_action(shell, "echo a > /out/gc"), Silent())
+    backend = nix_backend(store, [shell])
+    backend.run(shell_action(shell, "echo a > /out/gc"), Silent())
     assert list(own.store.glob("*-demo"))
     own.run("nix-store", "--gc")
     assert [path for path in own.store.iterdir() if not path.name.startswith(".")] == []
-    nix_backend(store, [shell]).run(shell_action(shell, "echo b > /out/gc"), Silent())  # and it works again
+    backend.run(shell_action(shell, "echo b > /out/gc"), Silent())  # what it gave to Nix before is gone
+    nix_backend(store, [shell]).run(shell_action(shell, "echo c > /out/gc"), Silent())
     remove(own.folder)
 
 

@@ -60,6 +60,8 @@ let
     names = fetch { name = "names"; sha256 = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"; };
   };
 in
+# What other actions need too, and so is built first.
+{ shared = [ toolchain ]; } //
 kbuild.compile {
   name = "native-fold";
   inherit toolchain;
