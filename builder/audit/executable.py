@@ -10,6 +10,7 @@ needed, nor run. What comes back:
     found.calls      what the program calls in XLA's own libraries and through `jax.ffi`
     found.flags      every field of XLA's DebugOptions, as the compiler saw it
     found.target     triple, CPU and features that the code was made for
+    found.arguments  type and shape of what it takes; found.results of what it gives
     found.threads    that its work was cut for
     found.code_sha256, found.program_sha256
 
@@ -71,11 +72,22 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Array:
+    """What an executable takes or gives: XLA's name of its element type, and its shape; `plain` if in C order."""
+
+    element: str
+    shape: tuple[int, ...]
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Executable:
     """A serialised executable, taken apart; see the module."""
 
     module: str
     target: Target
+    arguments: tuple[Array, ...]
+    results: tuple[Array, ...]
     threads: int
     flags: Mapping[str, str] = field(repr=False)
     objects: Mapping[str, bytes] = field(repr=False)
@@ -107,6 +119,8 @@ def read(serialised: bytes, schema: Schema) -> Executable:
     return Executable(
         module=module.name,
         target=Target(machine.triple, machine.cpu, tuple(machine.features.split(","))),
+        arguments=tuple(_array(shape) for shape in module.host_program_shape.parameters),
+        results=_results(module.host_program_shape.result),
         threads=config.intra_op_parallelism_threads,
         flags=_flags(config.debug_options),
         objects=objects,
@@ -211,13 +225,27 @@ def _used(
     return kernels, tuple(calls)
 
 
+def _element(shape: Any) -> str:
+    """The name that xla.PrimitiveType has for an array's elements: F32, BF16, F8E4M3, C64; empty if none."""
+    named = shape.DESCRIPTOR.fields_by_name["element_type"].enum_type.values_by_number.get(shape.element_type)
+    return named.name if named else ""
+
+
+def _array(shape: Any) -> Array:
+    order = list(reversed(range(len(shape.dimensions))))
+    return Array(_element(shape), tuple(shape.dimensions), list(shape.layout.minor_to_major) == order)
+
+
+def _results(shape: Any) -> tuple[Array, ...]:
+    return tuple(map(_array, shape.tuple_shapes if _element(shape) == "TUPLE" else (shape,)))
+
+
 def _floats(shape: Any) -> bool:
-    """By the names of xla.PrimitiveType: F32, BF16, F8E4M3, C64; a tuple's by its parts'."""
-    names = shape.DESCRIPTOR.fields_by_name["element_type"].enum_type.values_by_number
-    named = names.get(shape.element_type)
-    if named is not None and named.name == "TUPLE":
+    """Whether elements are floating-point numbers; a tuple's are its parts'."""
+    element = _element(shape)
+    if element == "TUPLE":
         return any(_floats(part) for part in shape.tuple_shapes)
-    return named is None or named.name.startswith(("F", "BF", "C"))
+    return not element or element.startswith(("F", "BF", "C"))
 
 
 def _operations(instruction: Any, computations: Mapping[int, Any], frames: list[str]) -> dict[str, None]:

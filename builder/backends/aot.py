@@ -67,9 +67,9 @@ def aot_action(
             *(InputFile(f"{_IMAGE}/{path}", sha256) for path, sha256 in sorted(files.items())),
         ),
         argv=(
-            *(_BUSYBOX, "sh", "-euc", _SCRIPT, "sh", "-cpu", compilation.cpu),
+            *(_BUSYBOX, "sh", "-euc", _SCRIPT, "sh", "-cpu", compilation.cpu.model),
             *("/usr/bin/python3", "-s", "-P", "-B", "-m", "kernels.runtime.aot.build"),
-            *(_IMAGE, OUTPUT, platform, compilation.level, compilation.cpu),
+            *(_IMAGE, OUTPUT, platform, compilation.level, compilation.cpu.model),
         ),
         env=tuple(sorted((dict(compilation.environment) | own).items())),
         epoch=0,

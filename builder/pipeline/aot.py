@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import BinaryIO
 
-from pydantic import BaseModel, ValidationError
-
 from builder.audit.emitted import emitted, require_clean, require_portable
-from builder.audit.executable import differing, read
+from builder.audit.executable import MOST, read
+from builder.audit.fitting import require_described, require_made_for
+from builder.audit.manifest import FILE, FOLDER, LONGEST, Asked, Found, require_true
+from builder.audit.manifest import read as read_manifest
 from builder.audit.schema import of_wheel
 from builder.backends.action import Backend
 from builder.backends.aot import aot_action
 from builder.backends.busybox import NAME, busybox, busybox_deb
 from builder.backends.roots import emulator
-from builder.errors import IntegrityError, KernelError
-from builder.layers.entry import Entry, Layer
+from builder.errors import IntegrityError
+from builder.layers.entry import Entry, Kind, Layer
 from builder.layers.order import ordered
 from builder.layers.tar import tar_entries
 from builder.layers.unpack import read_layer
+from builder.plan.aot import Compilation
 from builder.plan.model import LayerPlan
-from builder.platforms import host_platform
+from builder.platforms import NAMES, host_platform
 from builder.progress import Progress
 from builder.store.blobs import Store
-
-PROGRAMS = "opt/kernel/aot"
-MANIFEST = "manifest.json"
-
-
-class _Program(BaseModel):
-    file: str
-    program: str
-    code: str
-
-
-class _Manifest(BaseModel):
-    programs: list[_Program]
-
 
 LibrariesOf = Callable[[LayerPlan], Iterable[Entry]]
 """The shared objects of a layer that is compiled."""
@@ -70,6 +59,7 @@ def programs(
     if compilation is None:
         raise ValueError(f"the layer {plan.name} compiles no programs")
     host = host_platform()
+    weights = list(weights)
     made = [*weights, *(entry for layer in plan.libraries for entry in libraries(layer))]
     blobs = {entry.path: _kept(entry.source, store) for entry in made if entry.source}
     action = aot_action(
@@ -83,8 +73,8 @@ def programs(
         busybox=store.add((busybox(store, busybox_deb(plan.tools, host)) / NAME).read_bytes()),
     )
     found = list(tar_entries(store.verified(backend.run(action, progress))))
-    require_as_asked(found, plan, store)
-    return ordered([replace(entry, path=f"{PROGRAMS}/{entry.path}") for entry in found], epoch=plan.epoch)
+    require_as_asked(found, {entry.path: entry.size for entry in weights if entry.source}, plan, store)
+    return ordered([replace(entry, path=f"{FOLDER}/{entry.path}") for entry in found], epoch=plan.epoch)
 
 
 def labels(plan: LayerPlan, layer: Layer, store: Store) -> dict[str, str]:
@@ -93,45 +83,96 @@ def labels(plan: LayerPlan, layer: Layer, store: Store) -> dict[str, str]:
     Raises:
         IntegrityError: the layer holds no manifest.
     """
-    found = (content.read() for entry, content in read_layer(store, layer) if entry.path == f"{PROGRAMS}/{MANIFEST}")
-    manifest = next(found, None)
-    if manifest is None or plan.compilation is None:
-        raise IntegrityError(f"holds no {MANIFEST}", where=f"layer {layer.name}")
+    found = (content.read() for entry, content in read_layer(store, layer) if entry.path == f"{FOLDER}/{FILE}")
+    data = next(found, None)
+    if data is None or plan.compilation is None:
+        raise IntegrityError(f"holds no {FILE}", where=f"layer {layer.name}")
+    manifest = read_manifest(data)
     told = {
-        "org.kbuild.aot.cpu": f"{plan.compilation.level}, compiled on {plan.compilation.cpu}",
+        "org.kbuild.aot.cpu": f"{plan.compilation.level}, compiled on {plan.compilation.cpu.model}",
         "org.kbuild.aot.flags": " ".join(f"--{name}={value}" for name, value in plan.compilation.flags),
     }
-    for program in _programs(manifest):
+    for program in manifest.programs:
         name = program.file.partition(".")[0]
         told[f"org.kbuild.aot.{name}.program"] = program.program
         told[f"org.kbuild.aot.{name}.code"] = f"sha256:{program.code}"
+    told["org.kbuild.aot.parameters"] = f"sha256:{manifest.stored}"
     return told
 
 
-def require_as_asked(entries: Iterable[Entry], plan: LayerPlan, store: Store) -> None:
-    """Take every program apart, and hold it to what the compiler was asked for and to what the profile allows.
+def require_as_asked(entries: Iterable[Entry], weights: Mapping[str, int], plan: LayerPlan, store: Store) -> None:
+    """Hold what the compiler left to its manifest, and each program to what was asked for and what the profile allows.
+
+    Args:
+        entries: what it left, at paths below the programs' folder.
+        weights: length of each of the image's files of weights, by its path.
+        plan: the layer.
+        store: has jaxlib's wheel.
 
     Raises:
-        KernelError: XLA saw other flags, or its code holds what may not be there.
-        IntegrityError: something is no program of the image's jaxlib.
+        KernelError: XLA compiled for something else, or its code holds what may not be there.
+        IntegrityError: the manifest says what is not so, or something is no program of the image's jaxlib.
     """
     compilation = plan.compilation
     if compilation is None:
         raise ValueError(f"the layer {plan.name} compiles no programs")
-    jaxlib = next(item for item in plan.artifacts if item.kind == "wheel" and item.name == "jaxlib")
-    schema = of_wheel(store, jaxlib.sha256)
+    entries = list(entries)
+    if other := [entry.path for entry in entries if entry.kind is not Kind.FILE]:
+        raise IntegrityError(f"the compiler left {other[0]}, which is no file", where=FOLDER)
+    sources = {entry.path: entry.source for entry in entries if entry.source}
+    manifest = read_manifest(_content(sources, FILE, LONGEST))
+    files = {path: _found(source) for path, source in sources.items()}
     libraries = {item.name for layer in plan.libraries for item in layer.native}
-    files = {entry.path: entry.source for entry in entries if entry.source}
-    for program in _programs(_content(files, MANIFEST)):
-        taken = read(_content(files, program.file), schema)
+    require_true(manifest, files, _asked(plan, compilation, weights, frozenset(libraries)))
+    wheels = {item.name: item for item in plan.artifacts if item.kind == "wheel"}
+    schema = of_wheel(store, wheels["jaxlib"].sha256)
+    threads = dict(compilation.environment).get("NPROC")
+    for program in manifest.programs:
+        taken = read(_content(sources, program.file, MOST), schema)
         where = f"the program {taken.module} ({program.file})"
-        if other := differing(taken, dict(compilation.flags)):
-            lines = "".join(f"\n  {name}: asked for {asked}, seen {seen}" for name, (asked, seen) in other.items())
-            raise KernelError(f"XLA compiled with other flags than the spec's{lines}", where=where)
+        require_made_for(
+            taken,
+            triple=NAMES[plan.platform].machine,
+            cpu=compilation.cpu.llvm,
+            features=compilation.cpu.features,
+            threads=None if threads is None else int(threads),
+            flags=dict(compilation.flags),
+            where=where,
+        )
+        require_described(taken, program, manifest, where)
         if compilation.profile == "portable":
             require_portable(emitted(taken), where, libraries=libraries)
         elif compilation.profile == "pinned":
             require_clean(emitted(taken), where)
+
+
+def _asked(plan: LayerPlan, compilation: Compilation, weights: Mapping[str, int], libraries: frozenset[str]) -> Asked:
+    return Asked(
+        told={
+            "platform": plan.platform,
+            "cpu": compilation.level,
+            "compiled_on": compilation.cpu.model,
+            "environment": dict(compilation.environment),
+            "seed": compilation.seed,
+        },
+        versions={
+            item.name: item.version
+            for item in plan.artifacts
+            if item.kind == "wheel" and item.name in ("jax", "jaxlib", "numpy")
+        },
+        programs=compilation.programs,
+        weights=weights,
+        libraries=libraries,
+    )
+
+
+def _found(source: Callable[[], BinaryIO]) -> Found:
+    digest, size = hashlib.sha256(), 0
+    with source() as content:
+        while data := content.read(1 << 20):
+            digest.update(data)
+            size += len(data)
+    return Found(size, digest.hexdigest())
 
 
 def _kept(source: Callable[[], BinaryIO], store: Store) -> str:
@@ -142,16 +183,9 @@ def _kept(source: Callable[[], BinaryIO], store: Store) -> str:
         return writer.commit()
 
 
-def _content(files: Mapping[str, Callable[[], BinaryIO]], name: str) -> bytes:
+def _content(files: Mapping[str, Callable[[], BinaryIO]], name: str, most: int) -> bytes:
+    """A file's bytes, or one more than `most` of them."""
     if name not in files:
-        raise IntegrityError(f"the compiler left no {name}", where="programs")
+        raise IntegrityError(f"the compiler left no {name}", where=FOLDER)
     with files[name]() as content:
-        return content.read()
-
-
-def _programs(data: bytes) -> list[_Program]:
-    """What the manifest says of programs; it was made in a sandbox in which the kernel's own code ran."""
-    try:
-        return _Manifest.model_validate_json(data).programs
-    except ValidationError as error:
-        raise IntegrityError(f"{MANIFEST} is malformed", where="programs") from error
+        return content.read(most + 1)

@@ -122,7 +122,7 @@ class LayerPlan:
         }
         if self.compilation is not None:
             how = self.compilation
-            body["aot"] = [how.level, how.cpu, how.profile, [list(pair) for pair in how.environment]]
+            body["aot"] = [how.level, how.cpu.model, how.profile, [list(pair) for pair in how.environment]]
             body["libraries"] = [layer.key() for layer in self.libraries]
             body["platform"] = self.platform
         return hashlib.sha256(rfc8785.dumps(body)).hexdigest()

@@ -194,6 +194,23 @@ def minilm(kernels: Callable[[str], Built]) -> Built:
     return kernels("minilm")
 
 
+def ahead_of_time(
+    folder: Path, store: Path, platforms: str = f'platforms = ["{HOST}"]', extra: str = "\n[aot]\nsizes.batch = [3]\n"
+) -> Built:
+    """Digits with programs in it, locked and built."""
+    shutil.copytree(
+        REPOSITORY / "kernels" / "digits", folder, ignore=shutil.ignore_patterns("__pycache__", "spec.lock")
+    )
+    spec = folder / "spec.toml"
+    spec.write_text(spec.read_text().replace('platforms = ["linux/amd64", "linux/arm64"]', platforms) + extra)
+    return Built(spec, kbuild(spec, env={"KBUILD_STORE": str(store)}, timeout=1800).digest, store)
+
+
+@pytest.fixture(scope="session")
+def digits_aot(once: Once) -> Built:
+    return once("digits-aot", lambda folder: ahead_of_time(folder, folder.parent / "kernels"))
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Outcome]:
     """`kbuild` with a store of its own unless `env` names one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from .conftest import HOST, REPOSITORY, Built, Once, Outcome, kbuild, manifest
+from .conftest import HOST, REPOSITORY, Built, Once, Outcome, ahead_of_time, kbuild, manifest
 
 pytestmark = [pytest.mark.network, pytest.mark.sandbox]
 
@@ -20,20 +19,6 @@ AOT = "\n[aot]\nsizes.batch = [3]\n"
 DIGITS = REPOSITORY / "kernels" / "digits"
 GOLDEN = DIGITS / "examples" / "three.outputs.safetensors"
 INPUT = DIGITS / "examples" / "three.json"
-
-
-def ahead_of_time(folder: Path, store: Path, platforms: str = f'platforms = ["{HOST}"]', extra: str = AOT) -> Built:
-    """Digits with programs in it, locked and built."""
-    shutil.copytree(DIGITS, folder, ignore=shutil.ignore_patterns("__pycache__", "spec.lock"))
-    spec = folder / "spec.toml"
-    text = spec.read_text().replace(BOTH, platforms)
-    spec.write_text(text + extra)
-    return Built(spec, kbuild(spec, env={"KBUILD_STORE": str(store)}, timeout=1800).digest, store)
-
-
-@pytest.fixture(scope="session")
-def digits_aot(once: Once) -> Built:
-    return once("digits-aot", lambda folder: ahead_of_time(folder, folder.parent / "kernels"))
 
 
 def layers(built: Built, digest: str) -> dict[str, str]:
@@ -166,6 +151,39 @@ def test_an_estimate_that_xla_emits_fails_the_build_and_is_named(once: Once, tmp
     assert ran.code == 2, ran.stderr
     assert "rsqrt" in ran.stderr
     assert "model.py" in ran.stderr
+
+
+LIES = """\
+import atexit
+import sys
+from pathlib import Path
+
+
+def scale(params, inputs, key):
+    return {"y": inputs["x"] * 2}
+
+
+def lie():
+    path = Path(sys.argv[2]) / "manifest.json"
+    said = path.read_bytes().replace(b'"code":"', b'"code":"0').replace(b'"seed":0', b'"seed":1')
+    path.write_bytes(said[:said.index(b'"code":"0') + 72] + said[said.index(b'"code":"0') + 73:])
+
+
+if sys.argv[3:]:
+    atexit.register(lie)
+"""
+
+
+@pytest.mark.slow
+def test_what_the_compiler_left_is_held_to_its_manifest(tmp_path: Path, digits: Built) -> None:
+    """The kernel's code runs beside the compiler, and could write what it likes."""
+    (tmp_path / "spec.toml").write_text(SPEC.replace("_math = true", "_math = false"))
+    (tmp_path / "model.py").write_text(LIES)
+    ran = kbuild(tmp_path / "spec.toml", env={"KBUILD_STORE": str(digits.store)}, timeout=1800)
+    assert ran.code == 4, ran.stderr
+    assert "manifest.json: does not say what was compiled" in ran.stderr
+    assert "seed: 1 where 0 was asked for" in ran.stderr
+    assert "0.xla: its hash is" in ran.stderr
 
 
 @pytest.mark.slow

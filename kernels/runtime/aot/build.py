@@ -18,11 +18,12 @@ from typing import Any, Final
 import jax
 import numpy as np
 
-from kernels.runtime import declared, environment, kernel, native, program
+from kernels.runtime import declared, environment, kernel, native, products, program
 from kernels.runtime.aot import parameters, shapes
 from kernels.runtime.aot.canonical import canonical
 from kernels.runtime.aot.execute import Loaded
 from kernels.runtime.aot.manifest import FILE, Handler, Leaf, Manifest, Program, dumps
+from kernels.runtime.blame import blaming
 from kernels.runtime.declared import Declared
 from kernels.runtime.errors import KernelError, RunError
 from kernels.runtime.kernel import Kernel
@@ -52,8 +53,9 @@ def build(root: Path, target: Path, *, platform: str, level: str, cpu: str) -> N
     weights = sorted((root / declared.KERNEL / "weights").glob("*/*"))
     with (target / parameters.FILE).open("xb") as out:
         writer = parameters.Writer(weights, root, out)
+        leaves = parameters.Leaves(jax.tree_util.tree_leaves(loaded.params), writer)
         programs = tuple(
-            _compiled(target / f"{index}.xla", loaded, spec, arrays, writer)
+            _compiled(target / f"{index}.xla", loaded, spec, arrays, leaves)
             for index, arrays in enumerate(shapes.choices(spec.aot))
         )
     handlers = tuple(Handler(one.library, one.symbol, name) for name, one in sorted(native.registered().items()))
@@ -64,6 +66,7 @@ def build(root: Path, target: Path, *, platform: str, level: str, cpu: str) -> N
         environment=environment.read(root),
         versions=kernel.versions(spec),
         seed=spec.seed,
+        stored=writer.sha256(),
         parameters=tuple(writer.placed),
         handlers=handlers,
         programs=programs,
@@ -72,25 +75,27 @@ def build(root: Path, target: Path, *, platform: str, level: str, cpu: str) -> N
 
 
 def _compiled(
-    file: Path, loaded: Kernel, spec: Declared, arrays: Mapping[str, Leaf], writer: parameters.Writer
+    file: Path, loaded: Kernel, spec: Declared, arrays: Mapping[str, Leaf], leaves: parameters.Leaves
 ) -> Program:
     """Compile the entry for these arrays, and write the program to `file`."""
     given = {name: _typed(leaf.shape, numpy_dtype(leaf.dtype)) for name, leaf in arrays.items()}
     one = program.Call(loaded, spec.entry, (loaded.params, given, _key()))
     lowered = program.lowered(one)
-    compiled = program.compiled(one, lowered)
+    with blaming(spec.entry, loaded.folder):
+        compiled = lowered.compile()
+    text = compiled.as_text() or ""  # of megabytes, where a program is large
+    products.note(text)
     inside: Any = compiled._executable  # noqa: SLF001 - JAX's own serialisation would add a pickle
     executable = inside.xla_executable
-    foreign = _foreign(compiled.as_text() or "")
     serialised = canonical(executable.serialize())
     made = Program(
         file=file.name,
         code=hashlib.sha256(serialised).hexdigest(),
         program=program.identity(lowered),
         arrays=arrays,
-        arguments=_arguments(compiled, loaded, sorted(arrays), writer),
+        arguments=_arguments(compiled, sorted(arrays), leaves),
         outputs=_outputs(spec, lowered, executable),
-        foreign=foreign,
+        foreign=_foreign(text),
     )
     Loaded(made, serialised, ())  # this jaxlib takes back what it gave
     file.write_bytes(serialised)
@@ -109,21 +114,21 @@ def _typed(shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _arguments(
-    compiled: jax.stages.Compiled, loaded: Kernel, arrays: list[str], writer: parameters.Writer
+    compiled: jax.stages.Compiled, arrays: list[str], leaves: parameters.Leaves
 ) -> tuple[tuple[str | int, ...], ...]:
     """What the program takes: constants that JAX hoisted, parameters, arrays by name, the key; without the unused."""
     constants = compiled._params.const_args  # noqa: SLF001
-    leaves = jax.tree_util.tree_leaves(loaded.params)
     inside: Any = compiled._executable  # noqa: SLF001
     wanted = [aval.dtype for aval in inside._all_args_info.in_avals]  # noqa: SLF001
-    kept = sorted(inside._kept_var_idx)  # noqa: SLF001
-    values = [*constants, *leaves]
+    first, last = len(constants), len(constants) + leaves.count
     found: list[tuple[str | int, ...]] = []
-    for index in kept:
-        if index < len(values):
-            found.append(("parameter", writer.add(np.asarray(values[index], dtype=wanted[index]))))
-        elif index < len(values) + len(arrays):
-            found.append(("array", arrays[index - len(values)]))
+    for index in sorted(inside._kept_var_idx):  # noqa: SLF001
+        if index < first:
+            found.append(("parameter", leaves.writer.add(np.asarray(constants[index], dtype=wanted[index]))))
+        elif index < last:
+            found.append(("parameter", leaves.place(index - first, wanted[index])))
+        elif index < last + len(arrays):
+            found.append(("array", arrays[index - last]))
         else:
             found.append(("key",))
     return tuple(found)

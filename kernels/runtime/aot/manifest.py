@@ -83,6 +83,8 @@ class Manifest:
         environment: every variable at that time that can reach code, by name.
         versions: of jax, jaxlib, NumPy and Python.
         seed: of the key.
+        stored: hex SHA-256 of the file of parameters that no weights hold. Builders hold that file to it; a node, which
+            only maps the file, has the image's digest for that.
         parameters: what the kernel's `load` gave, flattened.
         handlers: functions of native libraries that programs call.
         programs: each for other shapes.
@@ -94,6 +96,7 @@ class Manifest:
     environment: Mapping[str, str]
     versions: Mapping[str, str]
     seed: int
+    stored: str
     parameters: tuple[Parameter, ...]
     handlers: tuple[Handler, ...]
     programs: tuple[Program, ...]

@@ -11,7 +11,7 @@ import math
 import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Writer:
     def __init__(self, weights: Iterable[Path], root: Path, out: BinaryIO) -> None:
         self._files = {path.relative_to(root).as_posix(): _map(path) for path in weights if path.stat().st_size}
         self._out = out
+        self._hash = hashlib.sha256()
         self._known: dict[tuple[str, tuple[int, ...], bytes], int] = {}
         self.placed: list[Parameter] = []
 
@@ -52,12 +53,46 @@ class Writer:
         if key not in self._known:
             where = _find(data, self._files) if data.nbytes >= SMALLEST else None
             if where is None:
-                self._out.write(bytes(-self._out.tell() % ALIGNMENT))
+                self._write(bytes(-self._out.tell() % ALIGNMENT))
                 where = (FOLDER / FILE).as_posix(), self._out.tell()
-                self._out.write(data)
+                self._write(data)
             self._known[key] = len(self.placed)
             self.placed.append(Parameter(array.dtype.name, array.shape, *where))
         return self._known[key]
+
+    def sha256(self) -> str:
+        """Of everything that was written to `out`, in hex."""
+        return self._hash.hexdigest()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._hash.update(data)
+        self._out.write(data)
+
+
+class Leaves:
+    """The parameters of a kernel, of which every program takes some: each is placed, and so hashed, once per type.
+
+    Attributes:
+        count: how many there are.
+        writer: places them.
+
+    Args:
+        values: what the kernel loaded, flattened.
+        writer: places them.
+    """
+
+    def __init__(self, values: Sequence[Any], writer: Writer) -> None:
+        self.count = len(values)
+        self.writer = writer
+        self._values = values
+        self._places: dict[tuple[int, np.dtype[Any]], int] = {}
+
+    def place(self, index: int, dtype: np.dtype[Any]) -> int:
+        """Where the writer has one of them as that type, by its number."""
+        key = (index, dtype)
+        if key not in self._places:
+            self._places[key] = self.writer.add(np.asarray(self._values[index], dtype=dtype))
+        return self._places[key]
 
 
 def load(parameters: Sequence[Parameter], root: Path) -> list[Array]:
