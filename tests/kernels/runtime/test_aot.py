@@ -1,5 +1,6 @@
 """Programs compiled at build: the same bits as those compiled here, and refused where they do not fit."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +32,24 @@ def compile_for(image, **aot):
     return target
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """Where programs for digits are kept once they are compiled."""
+    return tmp_path_factory.mktemp("aot") / "digits"
+
+
+@pytest.fixture
+def ready(digits, source, kept):
+    """The folder of programs in an image of digits that has an example to run; compiled by the first test to ask."""
+    digits.example("three", source)
+    if not kept.exists():
+        shutil.copytree(compile_for(digits), kept)
+    digits.spec["aot"] = SIZES
+    digits.write_spec()
+    shutil.copytree(kept, digits.folder / "aot", dirs_exist_ok=True)
+    return digits.folder / "aot"
+
+
 def manifest(target):
     return json.loads((target / "manifest.json").read_bytes())
 
@@ -44,6 +63,15 @@ def rewritten(target, **values):
     """Change what the manifest says, as somebody might who has the image's files but not its digest."""
     path = target / "manifest.json"
     path.write_bytes(rfc8785.dumps(manifest(target) | values))
+
+
+def assert_refused(ran, message):
+    """One error that says what is wrong, and nothing was run."""
+    assert ran.code == 2, ran.stderr
+    assert ran.stderr.count("error: ") == 1
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (ran.out / "outputs.safetensors").exists()
 
 
 def test_outputs_are_those_of_a_program_compiled_here(digits, source):
@@ -95,6 +123,8 @@ def test_parameters_that_the_weights_hold_are_not_stored_again(digits):
     [
         ({"versions": {"jax": "0.10.2", "jaxlib": "0.10.1"}}, "jaxlib: made for 0.10.1, found"),
         ({"environment": {"XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"}}, "XLA_FLAGS: made for --xla_cpu_max_isa=SSE4_2"),
+        ({"environment": {"NPROC": "3"}}, "variable NPROC: made for 3, found 2"),
+        ({"seed": 99}, "seed: made for 99, found "),
         ({"cpu": "x86-64-v4"}, "CPU level: made for x86-64-v4"),
         ({"platform": "linux/riscv64"}, "platform: made for linux/riscv64"),
         ({"aot": 2}, "no manifest of form 1"),
@@ -102,15 +132,9 @@ def test_parameters_that_the_weights_hold_are_not_stored_again(digits):
         ({"parameters": []}, "no manifest of form 1"),
     ],
 )
-def test_programs_made_for_something_else_are_refused(digits, source, changed, message):
-    digits.example("three", source)
-    target = compile_for(digits)
-    rewritten(target, **changed)
-    ran = digits.call(source)
-    assert ran.code == 2
-    assert message in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert not (digits.out / "outputs.safetensors").exists()
+def test_programs_made_for_something_else_are_refused(digits, source, ready, changed, message):
+    rewritten(ready, **changed)
+    assert_refused(digits.call(source), message)
 
 
 @pytest.mark.parametrize(
@@ -121,18 +145,39 @@ def test_programs_made_for_something_else_are_refused(digits, source, changed, m
         ("parameters.bin", "gone"),
     ],
 )
-def test_files_that_changed_are_refused(digits, source, name, change):
-    digits.example("three", source)
-    path = compile_for(digits) / name
+def test_files_that_changed_are_refused(digits, source, ready, name, change):
+    path = ready / name
     data = path.read_bytes()
     path.unlink()
     if change == "bit":
-        path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+        path.write_bytes(data[:2] + bytes([data[2] ^ 1]) + data[3:])
     elif change == "end":
         path.write_bytes(data[:-60])
-    ran = digits.call(source)
-    assert ran.code == 2
-    assert "Traceback" not in ran.stderr
+    assert_refused(digits.call(source), name)
+
+
+@pytest.mark.parametrize("other", ["another program", "half of it", "nothing", "zeros"])
+def test_programs_that_are_not_those_described_are_refused(digits, source, ready, other):
+    """Even where the manifest has their hash: what nodes rely on beyond the image's digest, jaxlib has to see."""
+    data = (ready / "1.xla").read_bytes()
+    found = {"another program": (ready / "0.xla").read_bytes(), "half of it": data[: len(data) // 2], "nothing": b"",
+             "zeros": bytes(len(data))}[other]  # fmt: skip
+    (ready / "1.xla").write_bytes(found)
+    first, second = manifest(ready)["programs"]
+    rewritten(ready, programs=[first, second | {"code": hashlib.sha256(found).hexdigest()}])
+    assert_refused(digits.call(source), "the program 1.xla")
+
+
+@pytest.mark.qemu
+@pytest.mark.usefixtures("ready")
+@pytest.mark.skipif(PLATFORM != "linux/amd64", reason="the emulated CPU is x86-64's")
+def test_a_cpu_below_what_programs_were_compiled_for_is_refused(digits, source):
+    below = ["qemu-x86_64-static", "-cpu", "Nehalem", sys.executable, "-m", "kernels.runtime"]
+    below += ["--root", digits.root, "--input", source, "--output", digits.out]
+    done = subprocess.run(below, env=digits.environment(), cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "x86-64-v3" in done.stderr
+    assert not (digits.out / "outputs.safetensors").exists()
 
 
 def test_an_entry_that_calls_back_into_python_is_refused(digits):
