@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,18 @@ def ahead_of_time(
 @pytest.fixture(scope="session")
 def digits_aot(once: Once) -> Built:
     return once("digits-aot", lambda folder: ahead_of_time(folder, folder.parent / "kernels"))
+
+
+def under(profile: str, kernel: Built, folder: Path) -> Built:
+    """A kernel under another profile, locked and built; its golden outputs are not that profile's."""
+    spec = kernel.copy(folder / "kernel")
+    kept = [line for line in spec.read_text().splitlines() if not line.startswith(("forbid = ", "outputs = "))]
+    text, changed = re.subn(r'^profile = "\w+"', f'profile = "{profile}"', "\n".join(kept), flags=re.MULTILINE)
+    assert changed == 1
+    spec.write_text(text + "\n")
+    env = {"KBUILD_STORE": str(kernel.store)}
+    assert kbuild("lock", spec, env=env).code == 0
+    return Built(spec, kbuild(spec, env=env).digest, kernel.store)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Built, kbuild
+from .conftest import Built, kbuild, under
 
 pytestmark = [pytest.mark.network, pytest.mark.sandbox]
 
@@ -35,22 +35,12 @@ def classify(params, inputs, key):
 '''
 
 
-def loose(kernel: Built, folder: Path, model: str | None = None) -> Path:
-    """The kernel under the profile that pins nothing, and with another model if one is given."""
-    spec = kernel.copy(folder / "kernel")
-    lines = [line for line in spec.read_text().splitlines() if not line.startswith(("forbid", "outputs = "))]
-    spec.write_text("\n".join(lines).replace('profile = "pinned"', 'profile = "none"') + "\n")
-    if model is not None:
-        (spec.parent / "model.py").write_text(model)
-    assert kbuild("lock", spec, env={"KBUILD_STORE": str(kernel.store)}).code == 0
-    return spec
-
-
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_one_core_against_two(digits: Built, tmp_path: Path) -> None:
-    spec = loose(digits, tmp_path, MODEL)
+    loose = under("none", digits, tmp_path)
+    (loose.spec.parent / "model.py").write_text(MODEL)
     env = {"KBUILD_STORE": str(digits.store)}
-    outcome = kbuild("verify", spec, "--only", "native", "--only", "1-core", "--json", env=env)
+    outcome = kbuild("verify", loose.spec, "--only", "native", "--only", "1-core", "--json", env=env)
     assert outcome.code == 1, outcome.stderr
     (found,) = json.loads(outcome.stdout)["localisations"]
     assert found["found"] == "operation", found
@@ -67,12 +57,33 @@ def test_one_core_against_two(digits: Built, tmp_path: Path) -> None:
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the emulated models are of linux/amd64")
 def test_unpinned_digits_on_another_cpu(digits: Built, tmp_path: Path) -> None:
     """A convolution is the first to part: which one gets which kernel follows the CPU."""
-    spec = loose(digits, tmp_path)
+    loose = under("none", digits, tmp_path)
     env = {"KBUILD_STORE": str(digits.store)}
-    outcome = kbuild("verify", spec, "--only", "native", "--only", "haswell", "--json", env=env)
+    outcome = kbuild("verify", loose.spec, "--only", "native", "--only", "haswell", "--json", env=env)
     assert outcome.code == 1, outcome.stderr
     found = json.loads(outcome.stdout)["localisations"][0]
     assert found["found"] == "operation", found
     (operation,) = found["operations"]
     assert (operation["primitive"], operation["function"]) == ("conv_general_dilated", "_convolve")
     assert found["suspects"][0]["influence"] == "matmul-dispatch"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the emulated models are of linux/amd64")
+def test_unpinned_minilm_on_another_cpu(minilm: Built, tmp_path: Path) -> None:
+    """XLA makes a reciprocal square root of `/ jnp.sqrt(...)`, out of an estimate that each maker's CPUs do their way.
+
+    Compiled alone the two are what they say, and a product of matrices is the first to part; the report says so too.
+    """
+    loose = under("none", minilm, tmp_path)
+    line = ("verify", loose.spec, "--inputs", loose.spec.parent / "examples/similar.json", "--json")
+    outcome = kbuild(
+        *line, "--only", "native", "--only", "haswell", env={"KBUILD_STORE": str(minilm.store)}, timeout=7200
+    )
+    assert outcome.code == 1, outcome.stderr
+    found = json.loads(outcome.stdout)["localisations"][0]
+    assert (found["found"], found["inputs_equal"], found["fusion"]) == ("segment", True, True), found
+    assert [one["primitive"] for one in found["operations"]] == ["sqrt", "div"]
+    assert {one["function"] for one in found["operations"]} == {"_normalise"}
+    assert found["suspects"][0]["influence"] == "rsqrt-approximation"
+    assert "dot_general" in found["notes"][-1]

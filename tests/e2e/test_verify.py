@@ -1,8 +1,7 @@
-"""`kbuild verify` on a real kernel: pinned it agrees on every host, unpinned it does not."""
+"""`kbuild verify` on a real kernel: it agrees on every host, pinned on every one of a platform, unpinned on none."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import REPOSITORY, Built, Outcome, kbuild
+from .conftest import REPOSITORY, Built, Outcome, kbuild, under
 
 pytestmark = [pytest.mark.network, pytest.mark.sandbox]
 
@@ -32,25 +31,10 @@ def verdicts(outcome: Outcome) -> dict[str, str]:
     return {row[2]: row[4] for row in rows}
 
 
-@pytest.fixture(scope="module")
-def unpinned(digits: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The same kernel under the profile that pins nothing."""
-    return without_pins(digits, tmp_path_factory.mktemp("unpinned"))
-
-
-def without_pins(kernel: Built, folder: Path) -> Built:
-    spec = kernel.copy(folder / "kernel")
-    lines = [line for line in spec.read_text().splitlines() if not line.startswith("forbid")]
-    spec.write_text("\n".join(lines).replace('profile = "pinned"', 'profile = "none"') + "\n")
-    env = {"KBUILD_STORE": str(kernel.store)}
-    assert kbuild("lock", spec, env=env).code == 0
-    return dataclasses.replace(kernel, spec=spec, digest=kbuild(spec, env=env).digest)
-
-
 # --- what it is for
 
 
-def test_pinned_digits_agree_here_whatever_the_host_does(digits: Built) -> None:
+def test_digits_agree_here_whatever_the_host_does(digits: Built) -> None:
     outcome = verify(digits, digits.spec, *QUICK)
     assert outcome.code == 0, outcome.stderr
     expected = {"native": "equal", "hostile": "equal"}
@@ -64,12 +48,18 @@ def test_pinned_digits_agree_here_whatever_the_host_does(digits: Built) -> None:
 
 
 @amd64
-def test_pinned_digits_agree_on_another_cpu_and_unpinned_ones_do_not(digits: Built, unpinned: Built, tmp_path) -> None:
-    outcome = verify(digits, digits.spec, *HASWELL)
+@pytest.mark.parametrize("profile", ["portable", "pinned"])
+def test_digits_agree_on_another_cpu(digits: Built, tmp_path: Path, profile: str) -> None:
+    image = digits if profile == "portable" else under(profile, digits, tmp_path)
+    outcome = verify(image, image.spec, *HASWELL)
     assert outcome.code == 0, outcome.stderr
     assert verdicts(outcome) == {"native": "equal", "haswell": "equal"}
 
-    outcome = verify(unpinned, unpinned.spec, *HASWELL, "--json", "--html", tmp_path / "report.html")
+
+@amd64
+def test_unpinned_digits_part(digits: Built, tmp_path: Path) -> None:
+    loose = under("none", digits, tmp_path)
+    outcome = verify(loose, loose.spec, *HASWELL, "--json", "--html", tmp_path / "report.html")
     assert outcome.code == 1, outcome.stderr
     report = json.loads(outcome.stdout)
     assert [run["verdict"] for run in report["runs"]] == ["equal", "differs"]
@@ -79,27 +69,23 @@ def test_pinned_digits_agree_on_another_cpu_and_unpinned_ones_do_not(digits: Bui
 
 @amd64
 @pytest.mark.slow
+@pytest.mark.parametrize("profile", ["portable", "pinned"])
 @pytest.mark.parametrize("name", ["digits", "minilm"])
-def test_pinned_kernels_agree_on_every_simulated_host(request: pytest.FixtureRequest, name: str) -> None:
+def test_kernels_agree_on_every_simulated_host(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, profile: str
+) -> None:
     kernel = request.getfixturevalue(name)
+    image = kernel if profile == "portable" else under(profile, kernel, tmp_path)
     inputs = {"digits": "three.json", "minilm": "similar.json"}[name]
-    outcome = verify(kernel, kernel.digest, "--inputs", kernel.spec.parent / "examples" / inputs)
+    outcome = verify(image, image.digest, "--inputs", image.spec.parent / "examples" / inputs, "--json")
     assert outcome.code == 0, outcome.stderr
-    found = verdicts(outcome)
-    assert {"haswell", "skylake-client", "epyc-rome", "epyc-milan", "cortex-a72", "neoverse-n1", "arm-max"} <= set(
-        found
-    )
-    assert set(found.values()) == {"equal"}
-
-
-@amd64
-@pytest.mark.slow
-def test_unpinned_minilm_parts(minilm: Built, tmp_path: Path) -> None:
-    loose = without_pins(minilm, tmp_path)
-    inputs = loose.spec.parent / "examples/similar.json"
-    outcome = verify(loose, loose.digest, "--inputs", inputs, *HASWELL)
-    assert outcome.code == 1, outcome.stderr
-    assert verdicts(outcome) == {"native": "equal", "haswell": "differs"}
+    report = json.loads(outcome.stdout)
+    assert {run["verdict"] for run in report["runs"]} == {"equal"}
+    hosts = {run["host"] for run in report["runs"]}
+    assert {"haswell", "skylake-client", "epyc-rome", "epyc-milan", "cortex-a72", "neoverse-n1", "arm-max"} <= hosts
+    together = {tuple(sorted(group["platforms"])) for group in report["groups"]}
+    both = ("linux/amd64", "linux/arm64")
+    assert together == ({both} if profile == "portable" else {both[:1], both[1:]})
 
 
 # --- hosts of a file
