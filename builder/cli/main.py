@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from builder import __version__
+from builder.cli import interrupt
 from builder.errors import EnvironmentFault, KbuildError, UsageError
 
 VERBS = {
@@ -109,13 +110,14 @@ def _command(words: list[str]) -> int:
             words.insert(0, _meant(words[0]))
         os.umask(0o022)
         options = parser(_formatter(words)).parse_args(words)
-        return int(importlib.import_module(f"builder.cli.{options.verb}").run(options))
+        with interrupt.heeded():
+            return int(importlib.import_module(f"builder.cli.{options.verb}").run(options))
     except KbuildError as error:
         _report(error, words)
         return error.exit_code
     except KeyboardInterrupt:
-        print("kbuild: interrupted; what was finished is kept", file=sys.stderr)
-        return 130
+        interrupt.say()
+        return interrupt.EXIT_CODE
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever else is raised is a bug, and exits as one
