@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -20,7 +21,7 @@ from builder.store.blobs import Store
 RECORDS: Final = "audited-programs"
 FOLDER: Final = "opt/kernel/aot/"
 SUFFIX: Final = ".xla"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,9 @@ class Program:
         threads: that its work was cut for.
         calls: how many steps are computed by code outside of it, by kind and target.
         operations: of each emitted function, what it was emitted for.
-        code_sha256: of its machine code.
-        program_sha256: of XLA's text of it.
+        sha256: of its file, which receipts and labels call its code.
+        code_sha256: of its machine code alone.
+        program_sha256: of what it was emitted from, after all of XLA's passes.
         audit: of its machine code.
     """
 
@@ -47,6 +49,7 @@ class Program:
     threads: int
     calls: Mapping[str, int]
     operations: Mapping[str, tuple[str, ...]]
+    sha256: str
     code_sha256: str
     program_sha256: str
     audit: Audit
@@ -95,7 +98,8 @@ def _read(store: Store, layer: Layer, schema: Schema) -> Iterator[Program]:
             continue
         if entry.size > MOST:
             raise IntegrityError(f"a program of {entry.size:,} bytes; at most {MOST:,} are read", where=entry.path)
-        made = emitted(read(content.read(), schema))
+        data = content.read()
+        made = emitted(read(data, schema))
         held = made.executable
         yield Program(
             path=entry.path,
@@ -105,6 +109,7 @@ def _read(store: Store, layer: Layer, schema: Schema) -> Iterator[Program]:
             threads=held.threads,
             calls=made.calls(),
             operations={symbol: kernel.operations for symbol, kernel in held.kernels.items()},
+            sha256=hashlib.sha256(data).hexdigest(),
             code_sha256=held.code_sha256,
             program_sha256=held.program_sha256,
             audit=made.audit,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import mmap
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,10 +160,11 @@ def _marked(section: Any) -> bool:
 
 def _sections(sections: Sequence[Any], entries: set[int]) -> Iterator[Code]:
     """Sections that are said to be code, and those that functions are in though nothing says so."""
+    places = sorted(entries)
     for item in sections:
         begin, size = item["sh_addr"], item["sh_size"]
         held = item["sh_flags"] & _ALLOCATED and item["sh_type"] != "SHT_NOBITS"
-        if _marked(item) or (held and any(begin <= entry < begin + size for entry in entries)):
+        if _marked(item) or (held and bisect_left(places, begin) < bisect_left(places, begin + size)):
             yield Code(item["sh_offset"], size, begin)
 
 
@@ -186,7 +187,7 @@ def _uncovered(elf: Any, sections: Sequence[Any], data: Data) -> Iterator[Code]:
         place = begin
         for low, high in [*ranges, (end, end)]:
             stop = min(low, end)
-            if stop > place and any(data[place:stop]):
+            if stop > place and data[place:stop].strip(b"\0"):
                 yield Code(place, stop - place, segment["p_vaddr"] + place - begin, bare=True)
             place = max(place, high)
 

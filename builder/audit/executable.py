@@ -249,7 +249,7 @@ def _floats(shape: Any) -> bool:
 
 
 def _operations(instruction: Any, computations: Mapping[int, Any], frames: list[str]) -> dict[str, None]:
-    """Where a fusion has no source of its own, its parts have."""
+    """Where a fusion has no source of its own, its parts have; what a pass of XLA's added has none at all."""
     parts = [instruction]
     for called in instruction.called_computation_ids:
         if called in computations:
@@ -262,7 +262,7 @@ def _operations(instruction: Any, computations: Mapping[int, Any], frames: list[
             line = frames[frame - 1]
         if line:
             found[f"{name or part.opcode} ({line})"] = None
-    return found
+    return found or {instruction.metadata.op_name or instruction.opcode: None}
 
 
 def _frames(index: Any) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,9 @@ class Finding:
     start: int
 
 
+_FIELDS: Final = tuple(field.name for field in fields(Finding))
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """What a binary holds. `findings` are sorted by trait, function and mnemonic."""
@@ -55,8 +58,11 @@ class Audit:
         return {trait: counts[trait] for trait in Trait if counts[trait]}
 
     def dump(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
+        """As JSON has it; `dataclasses.asdict` would take ten times as long over 60,000 findings."""
+        rows = [{name: getattr(item, name) for name in _FIELDS} for item in self.findings]
+        return {
+            "machine": self.machine, "instructions": self.instructions, "functions": self.functions, "findings": rows,
+        }  # fmt: skip
 
 
 def order(finding: Finding) -> tuple[int, str, str, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from builder.audit.traits import Trait
@@ -49,13 +51,26 @@ def trait_of(mnemonic: str) -> Trait | None:
     return None
 
 
+_MNEMONIC: Final = attrgetter("mnemonic")
+_TOGETHER: Final = 4096
+"""Instructions that are looked at together, without a line of Python for each of them that is of no interest."""
+
+
 @cache
 def _wanted() -> dict[int, str]:
-    """Names of the mnemonics that have a trait; and none for that of what is no instruction."""
+    """Names of the mnemonics that have a trait."""
     from iced_x86 import Mnemonic  # noqa: PLC0415 - only where code is looked at
 
     names = {getattr(Mnemonic, name): name for name in dir(Mnemonic) if name.isupper()}
-    return {value: name.lower() for value, name in names.items() if trait_of(name)} | {Mnemonic.INVALID: ""}
+    return {value: name.lower() for value, name in names.items() if trait_of(name)}
+
+
+@cache
+def _mnemonics() -> int:
+    from iced_x86 import Mnemonic  # noqa: PLC0415
+
+    numbers: list[int] = [getattr(Mnemonic, name) for name in dir(Mnemonic) if name.isupper()]
+    return 1 + max(numbers)
 
 
 def sweep(code: bytes | memoryview, address: int) -> tuple[int, Hits]:
@@ -70,19 +85,17 @@ def sweep(code: bytes | memoryview, address: int) -> tuple[int, Hits]:
     Returns:
         How many instructions there are, and where those with a trait are, by their mnemonic in lower case.
     """
-    from iced_x86 import Decoder, Instruction  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415 - only where code is looked at
+    from iced_x86 import Decoder  # noqa: PLC0415
 
     wanted = _wanted()
+    among = np.array([value in wanted for value in range(_mnemonics())])
     decoder = Decoder(64, bytes(code), ip=address)
-    instruction = Instruction()
-    decode = decoder.decode_out
     found: Hits = {}
-    for count in range(len(code)):
-        decode(instruction)
-        mnemonic = instruction.mnemonic
-        if mnemonic in wanted:
-            if name := wanted[mnemonic]:
-                found.setdefault(name, []).append(instruction.ip)
-            elif not instruction.len:
-                return count, found  # nothing is left
-    return len(code), found
+    count = 0
+    while together := list(islice(decoder, _TOGETHER)):
+        count += len(together)
+        mnemonics = np.fromiter(map(_MNEMONIC, together), np.intp, len(together))
+        for index in np.flatnonzero(among[mnemonics]).tolist():
+            found.setdefault(wanted[mnemonics[index]], []).append(together[index].ip)
+    return count, found

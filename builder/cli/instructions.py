@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-_LIBRARY, _FUNCTION = 18, 27
+_LIBRARY, _FUNCTION, _CALLS = 18, 27, 30
 """Letters of a name in a table that is to fit into 80 columns; the page has them whole."""
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, image: Image, store: Store, machine: Machin
     if not options.quiet:
         for platform, held in found.items():
             _show(options, platform, held, recordings.get(platform))
-        _explain()
+        _explain(found.values())
     return 0
 
 
@@ -127,7 +127,12 @@ def _show(options: argparse.Namespace, platform: Platform, held: Contents, recor
     )
     if held.programs:
         compiled = [
-            (Path(item.path).name, f"{item.audit.instructions:,}", _tally(item.audit.tally()), _tally(item.calls))
+            (
+                Path(item.path).name,
+                f"{item.audit.instructions:,}",
+                _tally(item.audit.tally()) or "none of these",
+                _shortened(_tally(item.calls).replace("custom-call ", ""), _CALLS),
+            )
             for item in held.programs
         ]
         title = f"{platform}: compiled ahead of time for {held.programs[0].target}"
@@ -166,8 +171,13 @@ def _tally(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{count:,} {getattr(name, 'value', name)}" for name, count in counts.items())
 
 
-def _explain() -> None:
+def _explain(found: Collection[Contents]) -> None:
+    """What the words of the tables mean."""
     from builder.audit.traits import MEANINGS, Trait
 
+    audits = [part.audit for one in found for part in one.libraries]
+    audits += [part.audit for one in found for part in one.programs]
+    held = {item.trait for made in audits for item in made.findings}
     for trait in Trait:
-        print(f"  {trait.value}: {MEANINGS[trait]}", file=sys.stderr)
+        if trait in held:
+            print(f"  {trait.value}: {MEANINGS[trait]}", file=sys.stderr)

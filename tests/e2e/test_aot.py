@@ -106,6 +106,22 @@ def test_every_simulated_host_gives_the_bits_of_a_program_compiled_there(
     assert outputs[0] == outputs[1]
 
 
+@pytest.mark.slow
+@pytest.mark.qemu
+def test_an_audit_names_the_code_of_both_platforms(once: Once) -> None:
+    made = once("digits-aot-both", lambda folder: ahead_of_time(folder, folder.parent / "kernels", BOTH))
+    env = {"KBUILD_STORE": str(made.store)}
+    data = json.loads(kbuild("inspect", made.digest, "--instructions", "--json", env=env).stdout)
+    for item in manifest(made.store, made.digest)["manifests"]:
+        platform = f"linux/{item['platform']['architecture']}"
+        config = manifest(made.store, manifest(made.store, item["digest"])["config"]["digest"])
+        (program,) = data["programs"][platform]
+        assert f"sha256:{program['sha256']}" == config["config"]["Labels"]["org.kbuild.aot.0.code"]
+        functions = {row["function"] for row in program["audit"]["findings"]}
+        assert functions
+        assert all(program["operations"][function] for function in functions)
+
+
 RSQRT = """\
 import jax
 
