@@ -10,12 +10,11 @@ from pydantic import ValidationError
 from builder.errors import IntegrityError
 from builder.layers.codec import decompressed
 from builder.oci.image import Image, bare, load
-from builder.plan.make import KERNEL
+from builder.plan.make import KERNEL, SPEC_LABEL
 from builder.spec.model import Spec
 from builder.store.blobs import Store
 
 SPEC = f"{KERNEL}/spec.json"
-_LABEL = "org.kbuild.spec"
 LAYER = "kernel"
 """The name of the layer that holds it; programs that were compiled ahead of time lie above."""
 
@@ -38,7 +37,7 @@ def spec_of(store: Store, digest: str) -> Spec:
     image = load(store, digest)
     manifest = next(iter(image.manifests.values()))
     data = _read(store, image)
-    if f"sha256:{hashlib.sha256(data).hexdigest()}" != manifest.image.config.labels.get(_LABEL):
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != manifest.image.config.labels.get(SPEC_LABEL):
         raise IntegrityError("the image's spec is not the one that its label names", where=image.digest)
     try:
         return Spec.model_validate_json(data)

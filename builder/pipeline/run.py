@@ -13,13 +13,11 @@ from builder.oci.image import TITLE, Image, Manifest, bare, load
 from builder.oci.manifest import INDEX
 from builder.pipeline.attachments import lock_of
 from builder.pipeline.fetching import bring
+from builder.plan import numerics
 from builder.platforms import Platform, host_platform
 from builder.progress import Progress
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
-
-NUMERICS = "org.kbuild.numerics"
-"""The label of an image of the profile `portable`: the version of the numeric specification."""
 
 
 def run_image(
@@ -86,5 +84,5 @@ def runnable(manifest: Manifest, index: str | None = None) -> Runnable:
         environment=config.environment,
         working_dir=config.working_dir,
         index=index,
-        numerics=config.labels.get(NUMERICS),
+        numerics=config.labels.get(numerics.LABEL),
     )

@@ -9,10 +9,10 @@ from typing import get_args
 from builder.determinism.pins import environment
 from builder.errors import LockError
 from builder.lock.model import Lock
+from builder.plan import numerics
 from builder.plan.aot import Compilation, compilation
 from builder.plan.compiler import Compiler, compiler_of, exact_version
 from builder.plan.model import LayerKind, LayerPlan, NativeObject, PlacedFile, Plan, PlatformPlan
-from builder.plan.numerics import VERSION
 from builder.plan.runtime import Runtime
 from builder.plan.sources import Sources
 from builder.platforms import NAMES, Platform, host_platform
@@ -23,6 +23,9 @@ LARGE_WHEEL = 8 << 20
 """Wheels above this many bytes get a layer of their own, so that a change elsewhere does not move them."""
 
 KERNEL = "opt/kernel"
+
+SPEC_LABEL = "org.kbuild.spec"
+"""Under which an image says the hash of its spec."""
 
 
 def make(
@@ -224,12 +227,12 @@ def _annotations(spec: Spec, lock: Lock) -> dict[str, str]:
     labels = {
         "org.opencontainers.image.title": spec.kernel.name,
         "org.opencontainers.image.version": spec.kernel.version,
-        "org.kbuild.spec": lock.spec,
+        SPEC_LABEL: lock.spec,
         "org.kbuild.format": str(lock.format),
         "org.kbuild.profile": spec.determinism.profile,
     }
     if spec.determinism.profile == "portable":
-        labels["org.kbuild.numerics"] = VERSION
+        labels[numerics.LABEL] = numerics.VERSION
     if spec.native or spec.determinism.profile == "portable":
         versions = {exact_version(spec.compiler, lock, platform) for platform in spec.kernel.platforms}
         labels["org.kbuild.compiler"] = f"{spec.compiler.name} {', '.join(sorted(versions))}"

@@ -23,6 +23,9 @@ HEADERS: Final = ("jaxlib/include",)
 VERSION: Final = "1"
 """Of the numeric specification, docs/numerics/, that these operations implement."""
 
+LABEL: Final = "org.kbuild.numerics"
+"""Under which an image says that version."""
+
 Numerics = Mapping[Platform, tuple[NativeObject, ...]]
 
 
