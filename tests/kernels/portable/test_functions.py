@@ -248,6 +248,14 @@ def test_large_angles():
         assert units(np.asarray(mine), true(x.astype(np.float64))).max() < 0.501
 
 
+def test_logarithms_next_to_the_middle_between_two_numbers():
+    """Where the short way of AVX-512 alone would round to the other one."""
+    words = "16c5ee7a 2423c085 2e492984 36e5459e 3f2f24ef 47321211 4fe4ab24 5ee8984e 6914cb96"
+    hard = np.array([int(word, 16) for word in words.split()], np.uint32).view(np.float32)
+    x = np.concatenate([hard, sample(10)[: 64 - len(hard)], hard])  # in vectors, and after the last whole one
+    assert_one_value(every(lambda x: all_of(["log"], x), x))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_binary32_number(name, monkeypatch):

@@ -218,11 +218,14 @@ def test_reduced_precision(bits, seed, wide):
 
 
 def test_a_nan_is_the_one_nan():
-    x = np.array([0xFFC00001, 0x7F800001, 0xFF812345, 0x3F800000], np.uint32).view(np.float32)
-    for step in (Step("neg", (0,), x.dtype), Step("select_n", (1, 0, 0), x.dtype), Step("add", (0, 0), x.dtype)):
-        mask = jnp.ones(4, bool)
-        (found,) = fused.call((4,), [Operand(x, (0,)), Operand(mask, (0,))], [step], [2])
-        assert set(np.asarray(found)[:3].view(np.uint32)) == {0x7FC00000}
+    words = np.array([0xFFC00001, 0x7F800001, 0xFF812345, 0x3F800000], np.uint32)
+    x = np.resize(words, 44).view(np.float32)  # whole vectors, and the rest of one
+    steps = [Step("select_n", (1, 0, 0), x.dtype), Step("add", (0, 0), x.dtype)]
+    steps += [Step(name, (0,), x.dtype) for name in ("neg", "log", "log1p", "rsqrt", "tanh", "exp", "logistic")]
+    for step in steps:
+        mask = jnp.ones(44, bool)
+        (found,) = fused.call((44,), [Operand(x, (0,)), Operand(mask, (0,))], [step], [2])
+        assert set(np.asarray(found).view(np.uint32).reshape(-1, 4)[:, :3].ravel()) == {0x7FC00000}
 
 
 def test_what_there_is_not_is_refused():

@@ -125,6 +125,7 @@ Kernel basic(int64_t op, int64_t type);
 Kernel conversion(int64_t op, int64_t type, int64_t parameter);
 Kernel paired(int64_t type, int64_t parameter);
 Kernel function32(int64_t op);
+bool one_nan32(int64_t op);  // whether all NaN that it gives are the one
 Kernel function64(int64_t op);
 Kernel special(int64_t op, int64_t type);
 Kernel iterated(int64_t op, int64_t type);

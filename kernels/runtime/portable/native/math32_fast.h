@@ -66,8 +66,8 @@ inline float tanh(float x) {
   const float n = fma(e.part, scale, scale - 1.0f);
   const float low = fma(e.part, scale, (scale - 1.0f) - n);
   const float m = n + fma(e.tail, scale, low);
-  const float y = m / (m + 2.0f);
-  return to_value((to_word(y) & ~kSignBit<float>) | (to_word(x) & kSignBit<float>));
+  const float y = m / (m + 2.0f);  // +0 or more: m is at least e^0 - 1
+  return to_value(to_word(y) | (to_word(x) & kSignBit<float>));
 }
 
 inline float logistic(float x) {

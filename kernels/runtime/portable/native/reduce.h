@@ -181,35 +181,6 @@ void reduce_rows(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, const S
   });
 }
 
-template <typename T>
-bool any_nan(const T* x, int64_t n) {
-  using V = lanes::Vector<T>;
-  constexpr int kWide = lanes::kWide<T>;
-  int64_t i = 0;
-#if defined(__AVX512F__)
-  unsigned found = 0;
-  for (; i + 2 * kWide <= n; i += 2 * kWide) {
-    const V a = lanes::load(x + i), b = lanes::load(x + i + kWide);
-    if constexpr (sizeof(T) == 4) {
-      found |= _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
-    } else {
-      found |= _mm512_cmp_pd_mask(a, b, _CMP_UNORD_Q);
-    }
-  }
-  bool out = found != 0;
-#else
-  decltype(V{} != V{}) found{};
-  for (; i + kWide <= n; i += kWide) {
-    const V a = lanes::load(x + i);
-    found |= a != a;
-  }
-  bool out = false;
-  for (int k = 0; k < kWide; ++k) out |= found[k] != 0;
-#endif
-  for (; i < n; ++i) out |= x[i] != x[i];
-  return out;
-}
-
 // Results side by side whose lanes are made together. Wide, so that a row of the operand is read in long runs: 128 of
 // them took 1.3 times as long, where each row was a page. One row of results needs no lanes, and may be wider still.
 inline int64_t block_width(bool ordered, int64_t width, int threads) {

@@ -96,10 +96,23 @@ class Reader {
       const bool own = each.op == kLoad || each.op == kFill || (each.op >= kReduceSum && each.op <= kReduceMin);
       if (each.kernel == nullptr && !own) return false;
     }
+    drop_idle(out);
     return true;
   }
 
  private:
+  // Instructions that see to the one NaN after others that have.
+  static void drop_idle(std::vector<Instruction>& all) {
+    size_t kept = 0;
+    for (const Instruction& each : all) {
+      const Instruction* before = kept > 0 ? &all[kept - 1] : nullptr;
+      const bool idle = each.op == kCanonical && before != nullptr && before->out == each.out &&
+                        before->type == kFloat && one_nan32(before->op);
+      if (!idle) all[kept++] = each;
+    }
+    all.resize(kept);
+  }
+
   const int64_t* at_;
   const int64_t* end_;
 };

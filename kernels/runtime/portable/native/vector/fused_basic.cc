@@ -113,20 +113,44 @@ inline T integer_power(T x, int64_t exponent) {
   return exponent < 0 ? T(1) / product : product;
 }
 
-// Block by block, so that each squaring is one loop over vectors.
+// The same for an exponent that the compiler knows: it turns a loop over elements into vectors only where no other loop
+// is inside.
+template <int64_t left, typename T>
+inline T times_digits(T power, T product) {
+  if constexpr (left == 0) {
+    return product;
+  } else {
+    return times_digits<left / 2>(power * power, left % 2 ? product * power : product);
+  }
+}
+template <int64_t exponent, typename T>
+inline T known_power(T x) {
+  if constexpr (exponent < 0) {
+    return T(1) / known_power<-exponent>(x);
+  } else if constexpr (exponent % 2) {
+    return times_digits<exponent / 2>(x * x, x);
+  } else {
+    return known_power<exponent / 2>(x * x);
+  }
+}
+template <typename T, int64_t exponent>
+void powers(const Call& c) {
+  unary<T, T>(c, [](T x) { return known_power<exponent>(x); });
+}
+
 template <typename T>
 void integer_powers(const Call& c) {
   switch (c.parameter) {
     case 2:
-      return unary<T, T>(c, [](T x) { return integer_power(x, 2); });
+      return powers<T, 2>(c);
     case 3:
-      return unary<T, T>(c, [](T x) { return integer_power(x, 3); });
+      return powers<T, 3>(c);
     case 4:
-      return unary<T, T>(c, [](T x) { return integer_power(x, 4); });
+      return powers<T, 4>(c);
     case -1:
-      return unary<T, T>(c, [](T x) { return integer_power(x, -1); });
+      return powers<T, -1>(c);
     case -2:
-      return unary<T, T>(c, [](T x) { return integer_power(x, -2); });
+      return powers<T, -2>(c);
     default:
       return unary<T, T>(c, [&c](T x) { return integer_power(x, c.parameter); });
   }

@@ -5,6 +5,7 @@
 #include "native/bits.h"
 #include "native/common.h"
 #include "native/fused_loops.h"
+#include "native/lanes.h"
 
 namespace portable::fused {
 namespace {
@@ -208,11 +209,7 @@ inline T reduced(T x, int exponent_bits, int mantissa_bits) {
 // In place, and without a store where there is no NaN.
 template <typename T>
 void canonical(const Call& c) {
-  const T* x = static_cast<const T*>(c.in[0]);
-  const int64_t n = c.n;
-  Word<T> found = 0;
-  for (int64_t i = 0; i < n; ++i) found |= x[i] != x[i] ? Word<T>{1} : Word<T>{0};
-  if (found) unary<T, T>(c, [](T value) { return one_nan(value); });
+  if (any_nan(static_cast<const T*>(c.in[0]), c.n)) unary<T, T>(c, [](T value) { return one_nan(value); });
 }
 
 template <typename T>

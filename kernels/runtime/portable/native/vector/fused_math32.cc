@@ -1,6 +1,8 @@
 // The functions of binary32 as loops (docs/numerics/elementwise.md, E6).
 #include "native/angle.h"
+#include "native/fast32_avx512.h"
 #include "native/fused_loops.h"
+#include "native/log32_avx512.h"
 #include "native/math32.h"
 #include "native/math32_fast.h"
 
@@ -11,9 +13,18 @@ namespace {
   case op:                 \
     return [](const Call& c) { unary<float, float>(c, [](float x) { return static_cast<float>(f32::name(x)); }); }
 
+#if defined(__AVX512F__)
+#define FAST(op, name)                                                                                  \
+  case op:                                                                                              \
+    return [](const Call& c) {                                                                          \
+      const float* x = static_cast<const float*>(c.in[0]);                                              \
+      f32::wide::each(x, static_cast<float*>(c.out), c.n, [](__m512 v) { return f32::wide::name(v); }); \
+    }
+#else
 #define FAST(op, name) \
   case op:             \
     return [](const Call& c) { unary<float, float>(c, [](float x) { return f32::fast::name(x); }); }
+#endif
 
 // Angles beyond kNearAngles need hundreds of digits of 2/π: a second pass sees to them, where there are any.
 template <typename Work>
@@ -37,6 +48,23 @@ void circular(const Call& c, const Work& work) {
 
 }  // namespace
 
+bool one_nan32(int64_t op) {
+  switch (op) {
+    case kLog:
+    case kLog1p:
+    case kRsqrt:
+      return true;
+#if defined(__AVX512F__)
+    case kExp:
+    case kTanh:
+    case kLogistic:
+      return true;
+#endif
+    default:
+      return false;
+  }
+}
+
 Kernel function32(int64_t op) {
   switch (op) {
     FUNCTION(kRsqrt, rsqrt);
@@ -44,7 +72,12 @@ Kernel function32(int64_t op) {
     FAST(kExp, exp);
     FUNCTION(kExp2, exp2);
     FUNCTION(kExpm1, expm1);
+#if defined(__AVX512F__)
+    case kLog:
+      return [](const Call& c) { f32::logs(static_cast<const float*>(c.in[0]), static_cast<float*>(c.out), c.n); };
+#else
     FUNCTION(kLog, log);
+#endif
     FUNCTION(kLog1p, log1p);
     FAST(kTanh, tanh);
     FAST(kLogistic, logistic);
