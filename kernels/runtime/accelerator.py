@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +58,8 @@ def _model(card: Path) -> str:
 
 
 def _capabilities() -> list[str]:
+    import subprocess  # noqa: PLC0415 - only where there are cards
+
     command = [TOOL, "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=True)

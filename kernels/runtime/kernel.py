@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.runtime import native
+from kernels.runtime import installed, native
 from kernels.runtime.blame import blaming
 from kernels.runtime.declared import KERNEL, WIDE, Declared
 from kernels.runtime.errors import HostError, KernelError
@@ -100,12 +99,13 @@ def versions(declared: Declared) -> dict[str, str]:
     pinned = {}
     for requirement in declared.requirements:
         if match := re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*==\s*([^\s;,*]+)\s*(;|$)", requirement):
-            pinned[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
-    for name in sorted({"jax", "jaxlib", "numpy", *pinned}):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError as error:
-            raise KernelError(f"{name} is not installed", hint="name it in the spec's python.requirements") from error
+            pinned[installed.normalised(match[1])] = match[2]
+    wanted = sorted({"jax", "jaxlib", "numpy", *pinned})
+    there = installed.versions(wanted)
+    for name in wanted:
+        if name not in there:
+            raise KernelError(f"{name} is not installed", hint="name it in the spec's python.requirements")
+        found[name] = there[name]
         if name in pinned and found[name] != pinned[name]:
             raise KernelError(f"{name} is {found[name]}, but the spec pins {pinned[name]}")
     return found
