@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import zoo_run
 from agreement import LEVELS
 from zoo import PROGRAMS
 from zoo_run import digest, leaves, run, traced
@@ -63,6 +64,14 @@ def test_compiled_is_operation_by_operation(name):
 @pytest.mark.parametrize("name", EACH)
 def test_compiled_is_traced(name):
     same(name, traced(name))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FEW[::3] else pytest.mark.slow) for name in PROGRAMS]
+)
+def test_compiled_is_compiled_ahead(name, tmp_path):
+    zoo_run.compiled(name, tmp_path)
+    same(name, zoo_run.ahead(name, tmp_path))
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@ so that another process, on another CPU, loads it as a node does.
 """
 
 import hashlib
-import os
 import platform
 import shutil
 
@@ -56,6 +55,6 @@ def _declared():
     """A spec that says nothing but an entry's name, which is all that compiling one program asks of it."""
     return Declared(
         identity="", name="zoo", version="", entry="zoo:entry", load=None, prepare=None, requirements=(),
-        profile="portable", threads=int(os.environ["NPROC"]), seed=0, cpu={}, features={}, without={}, memory=0,
+        profile="portable", threads=2, seed=0, cpu={}, features={}, without={}, memory=0,
         cuda=None, weights=(), inputs={}, outputs={},
     )  # fmt: skip
