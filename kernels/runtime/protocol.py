@@ -6,6 +6,7 @@ be good. A failure is reported under the step that it belongs to, whenever it is
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 import time
@@ -75,29 +76,30 @@ def run(places: Places, environ: Mapping[str, str]) -> int:
 
 
 def _steps(places: Places, environ: Mapping[str, str], draft: Draft) -> None:
-    with _step("initialise", draft):
-        folder.clear(places.target)
-        spec = declared.read(places.root)
-        draft.kernel(spec)
-        observed = accelerator.seen(host.observe(), spec.cuda)
-        draft.host(observed.described())
-        pinned = environment.read(places.root)
-        check.admit(spec, observed, pinned, environ)
-        draft.admitted(observed.platform, pinned)
-        check.require_modules()
-    with _step("input", draft):
-        bound: dict[str, int] = {}
-        inputs = _inputs(places.source, spec, bound)
-        from kernels.runtime.tensors import describe_all  # noqa: PLC0415  # NumPy: see above
+    with _uncollected():
+        with _step("initialise", draft):
+            folder.clear(places.target)
+            spec = declared.read(places.root)
+            draft.kernel(spec)
+            observed = accelerator.seen(host.observe(), spec.cuda)
+            draft.host(observed.described())
+            pinned = environment.read(places.root)
+            check.admit(spec, observed, pinned, environ)
+            draft.admitted(observed.platform, pinned)
+            check.require_modules()
+        with _step("input", draft):
+            bound: dict[str, int] = {}
+            inputs = _inputs(places.source, spec, bound)
+            from kernels.runtime.tensors import describe_all  # noqa: PLC0415  # NumPy: see above
 
-        draft.say("inputs", describe_all(inputs))
-    with _step("initialise", draft, "load"):
-        from kernels.runtime import kernel  # noqa: PLC0415  # not before the inputs are good
+            draft.say("inputs", describe_all(inputs))
+        with _step("initialise", draft, "load"):
+            from kernels.runtime import kernel  # noqa: PLC0415  # not before the inputs are good
 
-        draft.say("versions", versions := kernel.versions(spec))
-        shelf = _shelf(spec, places.root, observed.platform, pinned, versions)
-        loaded = None if shelf else kernel.load(spec, places.root)
-        preparation = kernel.preparation(spec, places.root)
+            draft.say("versions", versions := kernel.versions(spec))
+            shelf = _shelf(spec, places.root, observed.platform, pinned, versions)
+            loaded = None if shelf else kernel.load(spec, places.root)
+            preparation = kernel.preparation(spec, places.root)
     with _step("execute", draft, "prepare"):
         arrays = kernel.arguments(preparation, spec, inputs)
         if preparation.prepare is not None:
@@ -196,6 +198,17 @@ def _require_ieee() -> None:
         raise KernelError(
             "the kernel's code changed the CPU's floating-point mode", hint="compile native code without -ffast-math"
         )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cycles of garbage while modules are imported and parameters loaded: it is a twelfth of a start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # nor ever again among what has been imported
+        gc.enable()
 
 
 @contextmanager

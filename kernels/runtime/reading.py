@@ -11,7 +11,6 @@ import math
 import os
 import stat
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -87,6 +86,8 @@ def read_safetensors(data: bytes, tables: Mapping[str, Table], limit: int) -> di
 
 def read_npz(data: bytes, tables: Mapping[str, Table], limit: int) -> dict[str, Tensor]:
     """Read an `.npz` file's bytes: a zip of `.npy` files."""
+    import zipfile  # noqa: PLC0415 - only for these
+
     del tables
     tensors: dict[str, Tensor] = {}
     try:

@@ -56,7 +56,10 @@ def manifest(target):
 
 @pytest.fixture
 def digits(image_of):
-    return image_of(KERNELS / "digits")
+    """Under the profile that needs no native libraries."""
+    image = image_of(KERNELS / "digits")
+    image.write_spec(determinism={"profile": "pinned"})
+    return image
 
 
 def rewritten(target, **values):
