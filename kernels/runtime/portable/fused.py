@@ -7,7 +7,7 @@ and layer norms are one operation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import jax
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kernels.runtime.portable import fused_codes as codes
-from kernels.runtime.portable import fused_layout, fused_program, library
+from kernels.runtime.portable import fused_in_place, fused_layout, fused_program, library
 from kernels.runtime.portable.fused_program import Operand, Step
 
 __all__ = ["ELEMENTWISE", "LONGEST_ROW", "Operand", "Step", "call", "takes"]
@@ -65,7 +65,11 @@ def takes(op: str, in_dtypes: Sequence[np.dtype[Any]], out_dtype: np.dtype[Any])
 
 
 def call(
-    shape: Sequence[int], operands: Sequence[Operand], steps: Sequence[Step], results: Sequence[int]
+    shape: Sequence[int],
+    operands: Sequence[Operand],
+    steps: Sequence[Step],
+    results: Sequence[int],
+    spent: Mapping[int, jax.Array] | None = None,
 ) -> list[jax.Array]:
     """Run a program.
 
@@ -75,6 +79,9 @@ def call(
         steps: its operations, in order.
         results: the values asked for. One that depends on a reduction and on nothing that varies within a row has the
             rows' shape, every other one `shape`.
+        spent: operands that nothing reads afterwards and a result's memory may be, each as the array with all its axes
+            of size one, which that result then has: for a reshape in between, XLA would copy it. (As it does where it
+            is read all the same.)
 
     Raises:
         KernelError: the specification does not define such a program.
@@ -82,14 +89,17 @@ def call(
     operands = [Operand(jnp.asarray(each.array), tuple(each.dims)) for each in operands]  # a Python number, or x64 off
     program = fused_program.check(shape, operands, steps, results)
     kinds = {number: dtype for dtype, number in codes.TYPES.items()}
+    spent = spent or {}
+    aliases = fused_in_place.aliases(program, spent)
+    taken = {place: spent[number].shape for number, place in aliases.items()}
     shapes = [
-        jax.ShapeDtypeStruct(program.result_shape(value), kinds[program.values[value].type])  # type: ignore[no-untyped-call]
-        for value in results
+        jax.ShapeDtypeStruct(taken.get(place, program.result_shape(value)), kinds[program.values[value].type])  # type: ignore[no-untyped-call]
+        for place, value in enumerate(results)
     ]
-    invoke = jax.ffi.ffi_call(library.target("fused"), shapes)
+    invoke = jax.ffi.ffi_call(library.target("fused"), shapes, input_output_aliases=aliases)
     return list(
         invoke(
-            *(each.array for each in operands),
+            *(spent[number] if number in aliases else each.array for number, each in enumerate(operands)),
             program=fused_program.words(program),
             schedule=fused_layout.words(program),
         )

@@ -140,7 +140,7 @@ class Scheduler:
         (arg, *rest) = step.args
         if step.op not in codes.REDUCTIONS or rest or (arg in self.homes and not self.program.values[arg].row):
             return
-        if arg < self.operands and self._dense(arg) and self.program.types[arg] not in codes.NARROW:
+        if arg < self.operands and self.dense(arg) and self.program.types[arg] not in codes.NARROW:
             self.homes[arg] = Register(Place.ARGUMENT, SIZES[self.program.types[arg]], arg)
             return
         kind = _held(self.program.values[arg].type)
@@ -148,7 +148,7 @@ class Scheduler:
         phase.full.append(Instruction(codes.MOVE, kind, rows, (self._full(phase.full, arg),)))
         self.loaded[arg, False] = rows
 
-    def _dense(self, operand: int) -> bool:
+    def dense(self, operand: int) -> bool:
         """Whether an operand's memory is that of the whole program, in order."""
         expected = 1
         for size, step in zip(reversed(self.program.shape), reversed(self.program.strides[operand]), strict=True):
@@ -164,7 +164,7 @@ class Scheduler:
         """The register of an operand in the format that it is computed in."""
         kind = self.program.types[operand]
         size = SIZES[kind]
-        if not row and self._dense(operand) and not self._scalar(operand):
+        if not row and self.dense(operand) and not self._scalar(operand):
             register = Register(Place.ARGUMENT, size, operand)
         else:
             register = self._row_scratch(kind) if row else self._scratch(kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -15,7 +15,7 @@ from jax.extend import source_info_util
 from kernels.runtime.errors import KernelError
 from kernels.runtime.portable import control, fused, movement
 from kernels.runtime.portable.flatten import Known, Operand, Operation, Program, flatten
-from kernels.runtime.portable.grouping import Fusion, Plan, grouped
+from kernels.runtime.portable.grouping import Fusion, Plan, Step, grouped
 from kernels.runtime.portable.registry import located, owner
 from kernels.runtime.portable.views import View, squeezed
 
@@ -85,14 +85,29 @@ def evaluate(program: Program, values: dict[int, Any], plan: Plan) -> list[Any]:
 
         return jax.make_jaxpr(computed)(*(control.carried(aval) for aval in closed.in_avals))
 
-    for step in plan(program):
+    steps = plan(program)
+    for step, spent in zip(steps, _spent(steps, program), strict=True):
         with _asked_by(step.operations[0] if isinstance(step, Fusion) else step):
             if isinstance(step, Fusion):
-                values.update(_fused(step, program, values))
+                values.update(_fused(step, program, values, spent))
             else:
                 made = _one(step, program, [_value(one, values) for one in step.inputs], body)
                 values.update(zip(step.outputs, made, strict=True))
     return [_value(one, values) for one in program.results]
+
+
+def _spent(steps: Sequence[Step], program: Program) -> list[set[int]]:
+    """For each step the values that it is the last to read; none that others own: arguments, constants, results."""
+    last: dict[Operand, int] = {}
+    for place, step in enumerate(steps):
+        read = [view.base for view in step.operands] if isinstance(step, Fusion) else step.inputs
+        last.update(dict.fromkeys(read, place))
+    found: list[set[int]] = [set() for _ in steps]
+    for slot, place in last.items():
+        if isinstance(slot, int):
+            found[place].add(slot)
+    kept = {*program.arguments, *program.constants, *program.results}
+    return [each - kept for each in found]
 
 
 def _one(operation: Operation, program: Program, args: Sequence[Any], body: control.Body) -> Sequence[Any]:
@@ -105,13 +120,22 @@ def _one(operation: Operation, program: Program, args: Sequence[Any], body: cont
     return movement.carry_out(operation, args, [program.kinds[slot] for slot in operation.outputs])
 
 
-def _fused(fusion: Fusion, program: Program, values: dict[int, Any]) -> dict[int, Any]:
+def _fused(fusion: Fusion, program: Program, values: dict[int, Any], ended: Container[Operand]) -> dict[int, Any]:
     slots = [slot for _, slot in fusion.results]
     if 0 in fusion.shape:
         return {slot: jnp.zeros(program.kinds[slot].shape, program.kinds[slot].dtype) for slot in slots}
     operands = [_operand(view, values) for view in fusion.operands]
+    bases = [view.base for view in fusion.operands]
+    spent = {
+        number: values[base]
+        for number, base in enumerate(bases)
+        if isinstance(base, int)
+        and base in ended
+        and bases.count(base) == 1
+        and operands[number].array.shape == fusion.shape
+    }
     with _at(fusion.operations[0]):
-        made = fused.call(fusion.shape, operands, fusion.steps, [number for number, _ in fusion.results])
+        made = fused.call(fusion.shape, operands, fusion.steps, [number for number, _ in fusion.results], spent)
     return {slot: jnp.reshape(one, program.kinds[slot].shape) for slot, one in zip(slots, made, strict=True)}
 
 

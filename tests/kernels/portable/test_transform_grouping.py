@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from kernels.runtime.portable import fused_in_place
 from kernels.runtime.portable.flatten import flatten
 from kernels.runtime.portable.grouping import Fusion, alone, grouped
 from kernels.runtime.portable.transform import portable
@@ -134,8 +135,43 @@ def made_up(seed):
     return function
 
 
+def scores(a, b):
+    return jnp.einsum("ij,kj->ik", a, b)
+
+
+def taken(function, *args):
+    """Of each fused operation, which of its operands' memory its results take."""
+    traced = jax.make_jaxpr(portable(function))(*args)
+    return [one.params["input_output_aliases"] for one in traced.eqns if "fused" in str(one.params.get("target_name"))]
+
+
+def test_results_take_the_memory_of_what_nothing_reads_again(monkeypatch):
+    functions = {
+        "softmax": (lambda a, b: jax.nn.softmax(scores(a, b)), ((0, 0),)),
+        "of an argument": (lambda a, _: jax.nn.softmax(a), ()),
+        "read in the end": (lambda a, b: (x := scores(a, b)) + jnp.exp(x - x.max(1, keepdims=True)), ()),
+        "a result too": (lambda a, b: (x := scores(a, b), jax.nn.softmax(x)), ()),
+        "read by others": (lambda a, b: jax.nn.softmax(x := scores(a, b)) @ lax.sort(x), ()),
+        "an axis of one": (lambda a, b: jax.nn.softmax(scores(a, b)[None]), ((0, 0),)),
+    }
+    args = np.random.default_rng(0).standard_normal((2, 16, 16)).astype(np.float32)
+    plain = {name: jax.tree.leaves(jax.jit(portable(function))(*args)) for name, (function, _) in functions.items()}
+    monkeypatch.setattr(fused_in_place, "LEAST", 0)
+    for name, (function, expected) in functions.items():
+        assert taken(function, *args) == [expected], name
+        found = jax.tree.leaves(jax.jit(lambda *args, function=function: portable(function)(*args))(*args))
+        one_by_one = jax.tree.leaves(portable(function)(*args))
+        for a, b, c in zip(plain[name], found, one_by_one, strict=True):
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes() == np.asarray(c).tobytes(), name
+
+
+def test_small_arrays_keep_their_own_memory():
+    assert taken(lambda a, b: jax.nn.softmax(scores(a, b)), X, X) == [()]
+
+
 @pytest.mark.parametrize("seed", range(12))
-def test_no_bit_moves(seed):
+def test_no_bit_moves(seed, monkeypatch):
+    monkeypatch.setattr(fused_in_place, "LEAST", 0)
     args = X, V, np.float32(0.75)
     one, other = (jax.jit(portable(made_up(seed), plan))(*args) for plan in (grouped, alone))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
