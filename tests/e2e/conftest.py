@@ -196,14 +196,19 @@ def minilm(kernels: Callable[[str], Built]) -> Built:
 
 
 def ahead_of_time(
-    folder: Path, store: Path, platforms: str = f'platforms = ["{HOST}"]', extra: str = "\n[aot]\nsizes.batch = [3]\n"
+    folder: Path,
+    store: Path,
+    platforms: str = f'platforms = ["{HOST}"]',
+    extra: str = "\n[aot]\nsizes.batch = [3]\n",
+    profile: str = "portable",
 ) -> Built:
     """Digits with programs in it, locked and built."""
     shutil.copytree(
         REPOSITORY / "kernels" / "digits", folder, ignore=shutil.ignore_patterns("__pycache__", "spec.lock")
     )
     spec = folder / "spec.toml"
-    spec.write_text(spec.read_text().replace('platforms = ["linux/amd64", "linux/arm64"]', platforms) + extra)
+    text = spec.read_text().replace('platforms = ["linux/amd64", "linux/arm64"]', platforms)
+    spec.write_text(text.replace('profile = "portable"', f'profile = "{profile}"') + extra)
     return Built(spec, kbuild(spec, env={"KBUILD_STORE": str(store)}, timeout=1800).digest, store)
 
 

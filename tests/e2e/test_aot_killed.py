@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import REPOSITORY, Built, kbuild
+from .conftest import REPOSITORY, Built, Once, ahead_of_time, kbuild
 
 pytestmark = [pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
 
@@ -58,12 +58,18 @@ def left(store: Path) -> dict[int, bytes]:
     return found
 
 
+@pytest.fixture(scope="session")
+def pinned(once: Once) -> Built:
+    """Under the profile that compiles nothing else."""
+    return once("digits-aot-pinned", lambda folder: ahead_of_time(folder, folder.parent / "kernels", profile="pinned"))
+
+
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_while_programs_compile(digits_aot: Built, tmp_path: Path, seed: int) -> None:
+def test_killed_while_programs_compile(pinned: Built, tmp_path: Path, seed: int) -> None:
     """The build alone, with all that it started, or the emulator under it, at any moment of a compilation."""
     chance = random.Random(seed)
-    spec = digits_aot.copy(tmp_path / "kernel")
-    store = digits_aot.downloads(tmp_path / "store")
+    spec = pinned.copy(tmp_path / "kernel")
+    store = pinned.downloads(tmp_path / "store")
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     env = {"KBUILD_STORE": str(store), "TMPDIR": str(temporary)}
@@ -89,7 +95,7 @@ def test_killed_while_programs_compile(digits_aot: Built, tmp_path: Path, seed: 
         assert out == ""
         assert not left(store)
     done = kbuild(spec, "-q", "--locked", env=env, timeout=1800)
-    assert done.digest == digits_aot.digest, done.stderr
+    assert done.digest == pinned.digest, done.stderr
     assert spec.with_suffix(".lock").read_bytes() == lock
     assert kbuild("store", "verify", env=env).code == 0
     assert not list(temporary.iterdir())
