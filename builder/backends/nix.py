@@ -131,16 +131,16 @@ class NixBackend(Provided):
             with self._store.lock(f"nix-{_shared(action)}"):
                 ingredients = self._ingredients(action, place)
                 self._lay_out(place, render_action(action, ingredients, host=host_platform()))
-                self._build(action, place, "-A", "shared")
+                self._build(action, place, None, "-A", "shared")
             files = [Named(store_name(item.path.rpartition("/")[2]), item.sha256) for item in action.inputs]
             self._add(files, place)
-            return keep(action, folder_entries(action, self._build(action, place)), self._store)
+            return keep(action, folder_entries(action, self._build(action, place, place / _RESULT)), self._store)
 
-    def _build(self, action: Action, place: Path, *options: str) -> Path:
+    def _build(self, action: Action, place: Path, link: Path | None, *options: str) -> Path:
         nix = self._tried().result()
         alone = ALONE if action.nixpkgs is None else ()
         try:
-            return nix.build(place / _EXPRESSION, place / "-".join((_RESULT, *options[1:])), (*alone, *options))
+            return nix.build(place / _EXPRESSION, link, (*alone, *options))
         except BuildFailed as error:
             raise _explained(action, error.log) from error
 

@@ -120,12 +120,12 @@ class Nix:
         (place / "kbuild-was-here").write_bytes(b"")
         self._run(place, "nix-store", "--add-fixed", "sha256", str(place / "kbuild-was-here"))
 
-    def build(self, expression: Path, link: Path, options: Sequence[str] = ALONE) -> Path:
+    def build(self, expression: Path, link: Path | None, options: Sequence[str] = ALONE) -> Path:
         """Build what an expression stands for.
 
         Args:
             expression: a file whose value is a derivation.
-            link: to be made; while it stands, Nix's garbage collector leaves the result alone.
+            link: to be made; while it stands, Nix's garbage collector leaves the result alone. None makes none.
             options: in addition to what every build insists on; with `-A`, an attribute is built instead.
 
         Returns:
@@ -135,11 +135,12 @@ class Nix:
             BuildFailed: a script of the library ended with an error.
             EnvironmentFault: Nix could not do it.
         """
-        line = (str(expression), "--out-link", str(link), *OPTIONS, *options)
-        status, out, said = self._call(link.parent, "nix-build", *line)
+        place = expression.parent
+        linked = ("--out-link", str(link)) if link else ("--no-out-link",)
+        status, out, said = self._call(place, "nix-build", str(expression), *linked, *OPTIONS, *options)
         if status == 0:
             return Path(out.strip().splitlines()[-1])
-        log = self._log(link.parent, said)
+        log = self._log(place, said)
         if OWN_WORDS in log.rstrip().rpartition("\n")[2]:
             raise BuildFailed(log)
         raise refusal(said) or EnvironmentFault(f"nix-build failed: {said.strip()}")
