@@ -186,9 +186,22 @@ def _reduce_prod(z: Array, *, axes: tuple[int, ...], **_: Any) -> Array:
     return left[0]
 
 
+def _cumprod(z: Array, *, axis: int, reverse: bool, **_: Any) -> Array:
+    """Each by what lies 1, 2, 4, ... places before it, so that an element has the same bits in a longer array."""
+    found = lax.rev(z, (axis,)) if reverse else z
+    apart = 1
+    while apart < z.shape[axis]:
+        first = lax.slice_in_dim(found, 0, apart, axis=axis)
+        before = lax.slice_in_dim(found, 0, -apart, axis=axis)
+        found = lax.concatenate([first, mul(before, lax.slice_in_dim(found, apart, None, axis=axis))], axis)
+        apart *= 2
+    return lax.rev(found, (axis,)) if reverse else found
+
+
 DEFINITIONS: Final[Mapping[str, Definition]] = {
     "cos": _cos,
     "cosh": _cosh,
+    "cumprod": _cumprod,
     "exp2": _exp2,
     "expm1": _expm1,
     "log": _log,

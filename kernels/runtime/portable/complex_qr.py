@@ -12,7 +12,7 @@ from kernels.runtime.errors import KernelError
 from kernels.runtime.portable.complexes import div, mul, parts, sub
 
 
-def _reflector(column: Array, below: Array, k: Array) -> tuple[Array, Array, Array]:
+def reflector(column: Array, below: Array, k: Array) -> tuple[Array, Array, Array]:
     """What turns a column into one number: that number, tau, and v with 1 in place k and 0 before it."""
     own = lax.dynamic_index_in_dim(column, k, column.ndim - 1, keepdims=True)
     re, im = parts(own)
@@ -32,7 +32,7 @@ def _reflector(column: Array, below: Array, k: Array) -> tuple[Array, Array, Arr
     return lax.complex(beta, jnp.zeros_like(beta)), tau, jnp.where(place, jnp.ones_like(v), v)
 
 
-def _reflected(a: Array, tau: Array, v: Array) -> Array:
+def reflected(a: Array, tau: Array, v: Array) -> Array:
     """A less tau·v·(v* A)."""
     along, whole = jnp.broadcast_arrays(jnp.conj(v)[..., None], a)
     inner = jnp.sum(mul(along, whole), -2, keepdims=True)
@@ -56,9 +56,9 @@ def qr(a: Array, *, pivoting: bool, full_matrices: bool, **_: Any) -> tuple[Arra
     def reduce(k: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         a, vectors, taus = state
         column = lax.dynamic_index_in_dim(a, k, a.ndim - 1, keepdims=False)
-        beta, tau, v = _reflector(column, rows > k, k)
+        beta, tau, v = reflector(column, rows > k, k)
         v = jnp.where(rows < k, jnp.zeros_like(v), v)
-        changed = _reflected(a, jnp.conj(tau), v)
+        changed = reflected(a, jnp.conj(tau), v)
         a = jnp.where((across > k) & (rows[..., None] >= k), changed, a)
         finished = jnp.where(rows == k, beta, jnp.where(rows > k, jnp.zeros_like(column), column))
         a = jnp.where(across == k, finished[..., None], a)
@@ -70,7 +70,7 @@ def qr(a: Array, *, pivoting: bool, full_matrices: bool, **_: Any) -> tuple[Arra
         k = count - 1 - step
         v = lax.dynamic_index_in_dim(vectors, k, vectors.ndim - 1, keepdims=False)
         tau = lax.dynamic_index_in_dim(taus, k, taus.ndim - 1, keepdims=True)
-        return _reflected(q, tau, v), vectors, taus
+        return reflected(q, tau, v), vectors, taus
 
     q = jnp.broadcast_to(jnp.eye(m, columns, dtype=a.dtype), (*batch, m, columns))
     if count:

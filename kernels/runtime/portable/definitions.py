@@ -14,7 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from kernels.runtime.portable import complex_functions, complex_linalg, complexes
+from kernels.runtime.portable import (
+    approximate,
+    complex_functions,
+    complex_inverse,
+    complex_linalg,
+    complex_spectral,
+    complexes,
+    generators,
+    ragged,
+    tridiagonal,
+)
 
 Definition = Callable[..., Any]
 
@@ -45,8 +55,19 @@ ORDER: Final[Mapping[str, Definition]] = {"eq_to": _eq_to, "le_to": _le_to, "lt_
 COMPLEX: Final[Mapping[str, Definition]] = {
     **complexes.DEFINITIONS,
     **complex_functions.DEFINITIONS,
+    **complex_inverse.DEFINITIONS,
     **complex_linalg.DEFINITIONS,
+    **complex_spectral.DEFINITIONS,
 }
+
+
+ANY: Final[Mapping[str, Definition]] = {
+    "approx_top_k": approximate.approx_top_k,
+    "ragged_dot_general": ragged.ragged_dot_general,
+    "rng_bit_generator": generators.rng_bit_generator,
+    "tridiagonal_solve": tridiagonal.tridiagonal_solve,
+}
+"""Of every type that the operations inside are defined for."""
 
 
 def definition(equation: Any) -> Any | None:
@@ -64,6 +85,8 @@ def definition(equation: Any) -> Any | None:
 
 def _found(primitive: Any, types: set[str]) -> Definition | None:
     name = str(primitive.name)
+    if name in ANY:
+        return ANY[name]
     if not types.isdisjoint(complexes.PARTS):
         moves = name == "convert_element_type" and len(types) == 1
         return None if moves else COMPLEX.get(name)

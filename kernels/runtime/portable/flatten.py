@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from kernels.runtime import trace_program
+from kernels.runtime.errors import KernelError
 from kernels.runtime.portable import definitions
 
 CALLS: Final = trace_program.CALLS | {"composite": "jaxpr", "custom_vmap_call": "call", "linear_call": "callee"}
@@ -60,6 +61,8 @@ class Operation:
     origins: tuple[Any, ...] = ()
     acts: bool = False
     """Whether it does something besides giving results."""
+    refused: KernelError | None = None
+    """Why it is no program of others, though there are such for its primitive."""
 
     @property
     def name(self) -> str:
@@ -123,13 +126,17 @@ class _Flat:
             if equation.primitive.name == "platform_index":
                 bound[equation.outvars[0]] = Known(np.asarray(_on_cpu(equation.params["platforms"]), np.int32))
                 continue
-            called, inputs = _called(equation, inputs)
+            refused = None
+            try:
+                called, inputs = _called(equation, inputs)
+            except KernelError as error:
+                called, refused = None, error
             if called is None:
                 outputs = tuple(self.fresh(bound, variable) for variable in equation.outvars)
                 inputs = self._powers(equation, inputs, made)
                 acts = bool(equation.effects)
                 self.operations.append(
-                    Operation(equation.primitive, equation.params, inputs, outputs, equation.ctx, made, acts),
+                    Operation(equation.primitive, equation.params, inputs, outputs, equation.ctx, made, acts, refused),
                 )
                 continue
             if equation.params.get("prevent_cse") and equation.params.get("differentiated"):

@@ -57,6 +57,8 @@ def owner(operation: Operation, program: Program) -> Owner:
     """
     inputs = [program.kind(one) for one in operation.inputs]
     outputs = [program.kinds[slot] for slot in operation.outputs]
+    if operation.refused is not None:
+        raise KernelError(f"{operation.refused.message}{located(operation)}", hint=operation.refused.hint)
     if operation.name in CONTROL:
         return "control"
     types = [str(kind.dtype) for kind in (*inputs, *outputs)]

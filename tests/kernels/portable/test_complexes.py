@@ -157,7 +157,7 @@ def test_edges(name):
     np.testing.assert_array_equal(np.signbit(found.imag)[plain], np.signbit(wanted.imag)[plain])
 
 
-@pytest.mark.parametrize("name", ["sort", "max", "argmax", "arcsin", "arccosh", "arctan", "cumprod"])
+@pytest.mark.parametrize("name", ["sort", "max", "argmax"])
 def test_what_there_is_not_is_refused(name):
     with pytest.raises(KernelError, match="complex64"):
         portable(getattr(jnp, name))(np.ones(3, np.complex64))

@@ -115,6 +115,14 @@ def matmul_special(a, b):
     return jnp.einsum("i,i->i", a, b), a.reshape(-1, 3) @ b.reshape(3, -1)[:, :40]
 
 
+@program(lambda: (floats((23, 8)), floats((4, 8, 5), float32, 1), np.array([9, 0, 6, 3], np.int32)))
+def experts(x, matrices, sizes):
+    def loss(x, matrices):
+        return jnp.sum(jax.nn.silu(lax.ragged_dot(x, matrices, sizes)) ** 2)
+
+    return lax.ragged_dot(x, matrices, sizes), jax.grad(loss, argnums=(0, 1))(x, matrices)
+
+
 @program(lambda: (floats((4, 3, 5, 2)), floats((5, 3, 6, 2), float32, 1)))
 def matmul_many_axes(a, b):
     return jnp.einsum("abcd,cbed->ae", a, b), jnp.tensordot(a, b, ((2, 3), (0, 3)))
@@ -570,6 +578,28 @@ def complex_factors(x, y):
     return jnp.linalg.qr(z), solved, jnp.linalg.cholesky(z @ jnp.conj(jnp.swapaxes(z, 1, 2)) + 4 * jnp.eye(5))
 
 
+@program(lambda: (floats((2, 5, 4)), floats((2, 5, 4), float32, 1)), close=None)
+def complex_spectra(x, y):
+    z = lax.complex(x, y)
+    squares = jnp.conj(jnp.swapaxes(z, 1, 2)) @ z
+    return jnp.linalg.eigh(squares), jnp.linalg.svd(z), jnp.linalg.svd(jnp.swapaxes(z, 1, 2), full_matrices=False)
+
+
+@program(pairs, close=None)
+def complex_inverse_functions(x, y):
+    z = lax.complex(x, y)
+    hyperbolic = jnp.arcsinh(z), jnp.arccosh(z), jnp.arctanh(z)
+    return jnp.arcsin(z), jnp.arccos(z), jnp.arctan(z), *hyperbolic, jnp.cumprod(z[-9:])
+
+
+@several(by_type(lambda dtype: [floats((2, 7), dtype, seed) for seed in range(3)], (float32, float64)), close=0.01)
+def tridiagonal(lower, middle, upper):
+    def solved(middle):
+        return lax.linalg.tridiagonal_solve(lower, middle, upper, jnp.stack([middle, upper], 2))
+
+    return solved(middle), jax.grad(lambda middle: jnp.sum(solved(middle + 2)))(middle)
+
+
 @program(lambda: (floats((24,)),), close=1e-3)
 def spectral_gradient(x):
     return jax.grad(lambda x: jnp.sum(jnp.abs(jnp.fft.rfft(x * jnp.sin(x))) ** 2))(x)
@@ -588,6 +618,13 @@ def random_numbers(seed):
         jax.random.permutation(e, 12),
         jax.random.randint(c, (9,), -5, 77),
     )
+
+
+@program(lambda: (integers((4,), 2**32, 3, np.uint32), floats((3, 40))), close=None)
+def random_generators(key, x):
+    algorithms = lax.RandomAlgorithm.RNG_THREE_FRY, lax.RandomAlgorithm.RNG_PHILOX
+    drawn = [lax.rng_bit_generator(key, (3, 5), algorithm=one) for one in algorithms]
+    return drawn, lax.approx_max_k(x, 4), lax.approx_min_k(x, 3)
 
 
 @program(lambda: (integers((), 99, 3, np.uint32), floats((4, 9))), close=None)
