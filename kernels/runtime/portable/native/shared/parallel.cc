@@ -9,13 +9,24 @@
 namespace portable {
 namespace {
 
+// Who waits looks again so often, some microseconds in all, before it sleeps: to be woken takes longer than the last
+// piece of another thread should.
+constexpr int kLooks = 128;
+
+inline void rest() {
+#if defined(__x86_64__)
+  _mm_pause();
+#else
+  asm volatile("yield");
+#endif
+}
+
 // One call of parallel(). A thread may come to it when all is done and the caller gone, so the last to leave frees it.
 struct Shared {
   void (*call)(const void* work, int64_t begin, int64_t end);
   const void* work;  // alive as long as there are pieces to take: the caller waits for every piece taken
   int64_t count, grain, pieces;
-  std::atomic<int64_t> users{0}, next{0};
-  int64_t done = 0;
+  std::atomic<int64_t> users{0}, next{0}, done{0};
   std::mutex mutex;
   std::condition_variable finished;
 
@@ -30,8 +41,7 @@ struct Shared {
     }
     if (mine == 0) return;
     std::lock_guard<std::mutex> hold(mutex);
-    done += mine;
-    if (done == pieces) finished.notify_all();
+    if (done.fetch_add(mine) + mine == pieces) finished.notify_all();
   }
   void leave() {
     if (users.fetch_sub(1) == 1) delete this;
@@ -64,7 +74,8 @@ void parallel_pieces(const ffi::ThreadPool& pool, int64_t count, int64_t grain,
   shared->users = helpers + 1;
   for (int64_t i = 0; i < helpers; ++i) pool.schedule(help, shared);
   shared->take();
-  {
+  for (int looks = 0; looks < kLooks && shared->done != pieces; ++looks) rest();
+  if (shared->done != pieces) {
     std::unique_lock<std::mutex> hold(shared->mutex);
     shared->finished.wait(hold, [&] { return shared->done == pieces; });
   }

@@ -329,7 +329,9 @@ ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets
     results.push_back(rets[i].typed_data<char>());
   }
   const int64_t tiles = (schedule.units + schedule.tile_units - 1) / schedule.tile_units;
-  parallel(pool, tiles, schedule.grain, [&](int64_t first, int64_t last) {
+  // Worth a second thread or not, and then in smaller pieces: it may come late.
+  const int64_t grain = tiles <= schedule.grain ? tiles : std::max<int64_t>(1, schedule.grain / 4);
+  parallel(pool, tiles, grain, [&](int64_t first, int64_t last) {
     Machine machine(schedule, arguments, results);
     for (int64_t tile = first; tile < last; ++tile) {
       machine.tile(tile * schedule.tile_units, std::min(schedule.units, (tile + 1) * schedule.tile_units));
