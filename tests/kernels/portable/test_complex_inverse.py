@@ -74,6 +74,7 @@ def test_fast_is_the_referee_on_special_values():
     assert_one_value(every(portable(lambda x, y: every_one(lax.complex(x, y))), x, y))
 
 
+@pytest.mark.slow
 def test_gradients():
     z = np.array([0.5 + 0.25j, -1.5 + 2j, 3 - 1e-3j, 0.99 - 0.01j])
     with jax.enable_x64(True):

@@ -71,7 +71,7 @@ def function(x, matrices, sizes, y):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_each_group_is_its_own_contraction(dtype):
     x, y, matrices = (numbers(shape, dtype, seed) for seed, shape in enumerate([(37, 6), (37, 3), (5, 6, 4)]))
     computed = jax.jit(portable(function))
@@ -101,6 +101,7 @@ def test_a_zero_that_underflow_made_negative_keeps_its_sign():
     np.testing.assert_array_equal(bits(made), np.full((3, 1, 1), 0x80000000, np.uint32))
 
 
+@pytest.mark.slow
 def test_any_type_of_sizes_and_any_type_of_numbers():
     x, y = np.arange(200 * 3).reshape(200, 3) % 7 - 3, np.arange(4 * 3 * 2).reshape(4, 3, 2) % 5 - 2
     for kind in ("int8", "uint64"):
@@ -133,8 +134,15 @@ PREFIX = {"turned": (3,), "batched": (4,), "after others": (4,), "contracted": (
 PREFIX["turned"] = ()
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize("own", [False, pytest.param(True, marks=pytest.mark.slow)])
+FEW = {"contracted between", "batch"}
+CASES = [
+    pytest.param(name, own, marks=() if name in FEW and not own else pytest.mark.slow)
+    for name in LAYOUTS
+    for own in (False, True)
+]
+
+
+@pytest.mark.parametrize(("name", "own"), CASES)
 def test_layouts_and_sizes_by_what_comes_before(name, own):
     shapes, dimensions = LAYOUTS[name]
     groups, rng = 5, np.random.default_rng(1)
@@ -166,6 +174,7 @@ def experts(x, matrices, gate, sizes):
     return jnp.sum(hidden * hidden)
 
 
+@pytest.mark.slow
 def test_gradients_and_batches():
     x, a, b = (numbers(s, "float32", seed) for seed, s in enumerate([(2, 19, 6), (2, 4, 6, 5), (2, 4, 6, 5)]))
     sizes = np.array([[5, 0, 9, 3], [1, 2, 3, 4]], np.int32)

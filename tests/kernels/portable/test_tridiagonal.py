@@ -68,6 +68,7 @@ def test_every_step_is_as_written(size):
         np.testing.assert_array_equal(bits(one), bits(gtsv(*(x[row] for x in systems))))
 
 
+@pytest.mark.slow
 def test_special_values_and_what_is_no_element():
     dl, d, du = (numbers((4, 9), "float32", seed, 0.1) for seed in range(3))
     b = numbers((4, 9, 2), "float32", 3, 0.1)
@@ -87,6 +88,7 @@ def test_a_singular_system_alone_is_nan():
     assert portable(lax.linalg.tridiagonal_solve)(*(x[:0] for x in (dl, d, du, b))).shape == (0, 4, 1)
 
 
+@pytest.mark.slow
 def test_gradients():
     arguments = system((1, 6), 2, "float64")
 
