@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import BinaryIO
 
+from builder.audit import llvm
 from builder.audit.emitted import emitted, require_clean, require_portable
 from builder.audit.executable import MOST, read
 from builder.audit.fitting import require_described, require_made_for
@@ -90,6 +91,7 @@ def labels(plan: LayerPlan, layer: Layer, store: Store) -> dict[str, str]:
     manifest = read_manifest(data)
     told = {
         "org.kbuild.aot.cpu": f"{plan.compilation.level}, compiled on {plan.compilation.cpu.model}",
+        "org.kbuild.aot.llvm": manifest.versions.get("llvm", ""),
         "org.kbuild.aot.flags": " ".join(f"--{name}={value}" for name, value in plan.compilation.flags),
     }
     for program in manifest.programs:
@@ -123,9 +125,12 @@ def require_as_asked(entries: Iterable[Entry], weights: Mapping[str, int], plan:
     manifest = read_manifest(_content(sources, FILE, LONGEST))
     files = {path: _found(source) for path, source in sources.items()}
     libraries = {item.name for layer in plan.libraries for item in layer.native}
-    require_true(manifest, files, _asked(plan, compilation, weights, frozenset(libraries)))
     wheels = {item.name: item for item in plan.artifacts if item.kind == "wheel"}
-    schema = of_wheel(store, wheels["jaxlib"].sha256)
+    jaxlib = wheels["jaxlib"].sha256
+    require_true(
+        manifest, files, _asked(plan, compilation, weights, frozenset(libraries), llvm.of_wheel(store, jaxlib))
+    )
+    schema = of_wheel(store, jaxlib)
     threads = dict(compilation.environment).get("NPROC")
     for program in manifest.programs:
         taken = read(_content(sources, program.file, MOST), schema)
@@ -146,7 +151,9 @@ def require_as_asked(entries: Iterable[Entry], weights: Mapping[str, int], plan:
             require_clean(emitted(taken), where)
 
 
-def _asked(plan: LayerPlan, compilation: Compilation, weights: Mapping[str, int], libraries: frozenset[str]) -> Asked:
+def _asked(
+    plan: LayerPlan, compilation: Compilation, weights: Mapping[str, int], libraries: frozenset[str], llvm_version: str
+) -> Asked:
     return Asked(
         told={
             "platform": plan.platform,
@@ -159,7 +166,8 @@ def _asked(plan: LayerPlan, compilation: Compilation, weights: Mapping[str, int]
             item.name: item.version
             for item in plan.artifacts
             if item.kind == "wheel" and item.name in ("jax", "jaxlib", "numpy")
-        },
+        }
+        | {"llvm": llvm_version},
         programs=compilation.programs,
         weights=weights,
         libraries=libraries,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ def test_a_run_loads_the_program_and_gives_the_golden_bits(digits_aot: Built, tm
     (one,) = manifest(digits_aot.store, digits_aot.digest)["manifests"]
     config = manifest(digits_aot.store, manifest(digits_aot.store, one["digest"])["config"]["digest"])
     labels = config["config"]["Labels"]
+    assert re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(git)?", labels["org.kbuild.aot.llvm"])
     assert labels["org.kbuild.aot.0.code"] == code
     assert labels["org.kbuild.aot.0.program"] == receipt_of(out)["result"]["program"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import mmap
 import re
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jax
+import jaxlib
 import numpy as np
 
 from kernels.runtime import declared, environment, kernel, native, products, program
@@ -29,6 +31,7 @@ from kernels.runtime.errors import KernelError, RunError
 from kernels.runtime.kernel import Kernel
 from kernels.runtime.tensors import numpy_dtype
 
+_LLVM: Final = b"LLVM version "
 _TARGET: Final = re.compile(r'custom_call_target="([^"]+)"')
 
 
@@ -64,7 +67,7 @@ def build(root: Path, target: Path, *, platform: str, level: str, cpu: str) -> N
         cpu=level,
         compiled_on=cpu,
         environment=environment.read(root),
-        versions=kernel.versions(spec),
+        versions=kernel.versions(spec) | {"llvm": _llvm()},
         seed=spec.seed,
         stored=writer.sha256(),
         parameters=tuple(writer.placed),
@@ -72,6 +75,18 @@ def build(root: Path, target: Path, *, platform: str, level: str, cpu: str) -> N
         programs=programs,
     )
     (target / FILE.name).write_bytes(dumps(manifest))
+
+
+def _llvm() -> str:
+    """The version of LLVM that XLA compiles with: its library says so in its own text, and nowhere else."""
+    library = Path(jaxlib.__file__).with_name("libjax_common.so")
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(_LLVM)
+        found = content[place + len(_LLVM) : place + len(_LLVM) + 64] if place >= 0 else b""
+    match = re.match(rb"[0-9][0-9A-Za-z.+-]*", found)
+    if match is None:
+        raise KernelError("this jaxlib does not say which LLVM it has")
+    return match[0].decode()
 
 
 def _compiled(

@@ -81,7 +81,7 @@ class Manifest:
         cpu: the level or version of the architecture that it was compiled for.
         compiled_on: the CPU that was emulated meanwhile.
         environment: every variable at that time that can reach code, by name.
-        versions: of jax, jaxlib, NumPy and Python.
+        versions: of jax, jaxlib, NumPy, Python, and the LLVM in jaxlib.
         seed: of the key.
         stored: hex SHA-256 of the file of parameters that no weights hold. Builders hold that file to it; a node, which
             only maps the file, has the image's digest for that.
