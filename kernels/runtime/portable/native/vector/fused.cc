@@ -329,8 +329,9 @@ ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets
     results.push_back(rets[i].typed_data<char>());
   }
   const int64_t tiles = (schedule.units + schedule.tile_units - 1) / schedule.tile_units;
-  // Worth a second thread or not, and then in smaller pieces: it may come late.
-  const int64_t grain = tiles <= schedule.grain ? tiles : std::max<int64_t>(1, schedule.grain / 4);
+  // Short work that is worth a second thread is cut smaller, since that may come late; each piece sets up its machine.
+  const int64_t small = std::max<int64_t>(1, schedule.grain / 4);
+  const int64_t grain = tiles <= schedule.grain ? tiles : std::clamp(tiles / 16, small, schedule.grain);
   parallel(pool, tiles, grain, [&](int64_t first, int64_t last) {
     Machine machine(schedule, arguments, results);
     for (int64_t tile = first; tile < last; ++tile) {
