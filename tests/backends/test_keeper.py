@@ -142,6 +142,8 @@ def test_a_sandbox_that_somebody_kills_is_said_to_have_been_killed(mark: str) ->
             return ""
 
     line = [str(bwrap.program()), "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc"]
-    ended = bwrap.execute([*line, "--", "/bin/sh", "-c", f"echo there; sleep {mark}"], watch=kill)
+    # The second process asks for the first one's death after it has started the command, so that waits for it.
+    script = f"while ! grep -q '^State:.S' /proc/1/status; do :; done; sleep 1; echo there; sleep {mark}"
+    ended = bwrap.execute([*line, "--", "/bin/sh", "-c", script], watch=kill, limit=Limit(60))
     assert ended.status == 128 + signal.SIGKILL
     assert gone(mark)
