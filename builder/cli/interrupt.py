@@ -11,8 +11,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 EXIT_CODE = 130
 """128 + SIGINT, as shells have it."""
@@ -20,9 +21,8 @@ EXIT_CODE = 130
 _GRACE = 2.0
 """Seconds from the first Ctrl-C to the end; a second one is the end."""
 
+_SAYING = "kbuild: interrupted; what was finished is kept"
 _SHOW_CURSOR = "\x1b[?25h"
-
-_said = threading.Event()
 
 
 @contextmanager
@@ -45,22 +45,28 @@ def heeded() -> Iterator[None]:
 
 
 def say() -> None:
-    """Say on stderr, once, that this was interrupted."""
-    if not _said.is_set():
-        _said.set()
-        print("kbuild: interrupted; what was finished is kept", file=sys.stderr, flush=True)
+    """Say on stderr that this was interrupted; the last of what this process says."""
+    if signal.getsignal(signal.SIGALRM) is _say_and_leave:
+        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGALRM, _leave)
+    print(_SAYING, file=sys.stderr, flush=True)
 
 
 def _first(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, lambda *_: _leave())
-    timer = threading.Timer(_GRACE, _leave)
-    timer.daemon = True
-    timer.start()
+    # An alarm, not a thread that waits: where this interrupts the start of another thread, starting one never returns.
+    signal.signal(signal.SIGINT, _say_and_leave)
+    signal.signal(signal.SIGALRM, _say_and_leave)
+    signal.setitimer(signal.ITIMER_REAL, _GRACE)
     raise KeyboardInterrupt
 
 
-def _leave() -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(_SHOW_CURSOR)  # progress bars hide it
-    say()
+def _say_and_leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    # Not by `print`, in the midst of which this may be.
+    shown = _SHOW_CURSOR if sys.stderr.isatty() else ""  # progress bars hide it
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), f"{shown}{_SAYING}\n".encode())
+    os._exit(EXIT_CODE)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
     os._exit(EXIT_CODE)
