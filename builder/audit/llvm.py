@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from typing import BinaryIO, Final
 
-from builder.audit.schema import LIBRARY
+from builder.audit.schema import LIBRARY, library
 from builder.errors import IntegrityError
 from builder.store.blobs import Store
 
@@ -27,11 +26,8 @@ def of_wheel(store: Store, sha256: str) -> str:
     """
     if record := store.recall(RECORDS, sha256):
         return str(record["llvm"])
-    try:
-        with zipfile.ZipFile(store.verified(sha256)) as wheel, wheel.open(LIBRARY) as content:
-            found = extract(content)  # type: ignore[arg-type]  # a ZipExtFile reads as any binary file does
-    except (KeyError, zipfile.BadZipFile):
-        raise IntegrityError(f"is no wheel that holds {LIBRARY}", where=f"sha256:{sha256}") from None
+    with library(store, sha256) as content:
+        found = extract(content)
     store.remember(RECORDS, sha256, {"llvm": found})
     return found
 

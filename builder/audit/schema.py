@@ -12,6 +12,7 @@ import functools
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -75,13 +76,25 @@ def of_wheel(store: Store, sha256: str) -> Schema:
     key = f"{_FORMAT}-{sha256}"
     if record := store.recall(RECORDS, key):
         return Schema(base64.b64decode(record["files"]))
-    try:
-        with zipfile.ZipFile(store.verified(sha256)) as wheel, wheel.open(LIBRARY) as content:
-            found = extract(content)  # type: ignore[arg-type]  # a ZipExtFile reads as any binary file does
-    except (KeyError, zipfile.BadZipFile):
-        raise IntegrityError(f"is no wheel that holds {LIBRARY}", where=f"sha256:{sha256}") from None
+    with library(store, sha256) as content:
+        found = extract(content)
     store.remember(RECORDS, key, {"files": base64.b64encode(found.files).decode()})
     return found
+
+
+@contextmanager
+def library(store: Store, sha256: str) -> Iterator[BinaryIO]:
+    """XLA's library in a jaxlib wheel of the store, to be read from its beginning.
+
+    Raises:
+        IntegrityError: the blob is no wheel with XLA in it.
+        EnvironmentFault: the store has no such blob.
+    """
+    try:
+        with zipfile.ZipFile(store.verified(sha256)) as wheel, wheel.open(LIBRARY) as content:
+            yield content  # type: ignore[misc]  # a ZipExtFile reads as any binary file does
+    except (KeyError, zipfile.BadZipFile):
+        raise IntegrityError(f"is no wheel that holds {LIBRARY}", where=f"sha256:{sha256}") from None
 
 
 def extract(content: BinaryIO) -> Schema:
