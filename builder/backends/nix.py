@@ -182,21 +182,23 @@ class NixBackend(Provided):
         return FixedFile(item.name, path, item.sha256, path.stat().st_size)
 
     def _rest(self, action: Action, debs: Sequence[Artifact]) -> tuple[Named, Named]:
-        """Two blobs of the store: what a root has beside its packages' files, as a tar, and the names of all it has."""
+        """Two blobs of the store: what a root has beside its packages' files, as a tar, and the names of all it has.
+
+        Whoever asks holds the lock of that root.
+        """
         parts = (str(FORMAT), str(action.epoch), *action.root, *sorted(self._allow_scripts))
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-        with self._store.lock(f"{_ROOTS}-{key}"):
-            record = self._store.recall(_ROOTS, key)
-            if record and all(self._store.has(sha256) for sha256 in record.values()):
-                tar, listed = record["additions"], record["names"]
-            else:
-                read = self._packages.read(debs)
-                entries = root_entries(read, epoch=action.epoch, allow_scripts=self._allow_scripts)
-                with self._store.writer() as writer:
-                    write_plain_tar(additions(entries, read), writer.write)
-                    tar = writer.commit()
-                listed = self._store.add(names(entries))
-                self._store.remember(_ROOTS, key, {"additions": tar, "names": listed})
+        record = self._store.recall(_ROOTS, key)
+        if record and all(self._store.has(sha256) for sha256 in record.values()):
+            tar, listed = record["additions"], record["names"]
+        else:
+            read = self._packages.read(debs)
+            entries = root_entries(read, epoch=action.epoch, allow_scripts=self._allow_scripts)
+            with self._store.writer() as writer:
+                write_plain_tar(additions(entries, read), writer.write)
+                tar = writer.commit()
+            listed = self._store.add(names(entries))
+            self._store.remember(_ROOTS, key, {"additions": tar, "names": listed})
         return Named("additions.tar", tar), Named("names", listed)
 
     def _emulator(self, action: Action) -> Artifact | None:
