@@ -26,25 +26,38 @@ import time
 # signal(7), the same on x86-64 and arm64.
 _INTERRUPT, _KILL, _PIPE, _STOP, _TOO_LARGE = 2, 9, 13, 19, 25
 _LOOK = 0.2
+_PATIENCE = 10.0
+"""Seconds to wait for a sandbox's end: what hangs in a device or a network file system may take for ever."""
+
+_ENDED = (b"Z", b"X")
+_STOPPED = (b"T", *_ENDED)
 
 
-def _stopped(process: int) -> bool:
-    """Whether a process is stopped, or at its end."""
+def _state(process: int) -> bytes:
+    """A process's state as proc(5) says it, "X" where there is none any more."""
     try:
         with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123 - `pathlib` takes long to import
-            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"Z", b"X")
+            return file.read().rpartition(b")")[2].split()[0]
     except OSError:
-        return True
+        return b"X"
 
 
 def _end(process: int) -> None:
-    """End bubblewrap and its sandbox. While it is stopped it starts nothing, so what it has started is all there is."""
+    """End bubblewrap and its sandbox. While it is stopped it starts nothing, so what it has started is all there is.
+
+    Nor does it wait for its child meanwhile. The first process of a PID namespace becomes a zombie when the kernel has
+    ended and reaped all others of it (pid_namespaces(7)): until then they may still write.
+    """
     os.kill(process, _STOP)
-    while not _stopped(process):
+    while _state(process) not in _STOPPED:
         os.sched_yield()
     with open(f"/proc/{process}/task/{process}/children", "rb") as file:  # noqa: PTH123 - as above
-        for child in file.read().split():
-            os.kill(int(child), _KILL)
+        children = [int(child) for child in file.read().split()]
+    for child in children:
+        os.kill(child, _KILL)
+    until = time.monotonic() + _PATIENCE
+    while any(_state(child) not in _ENDED for child in children) and time.monotonic() < until:
+        time.sleep(0.001)
 
 
 def _watch(lifeline: int, process: int) -> None:
