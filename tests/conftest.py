@@ -141,6 +141,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def kernels_store(shared: Path) -> Path:
+    """Where the shipped kernels are built. KBUILD_TEST_STORE names a store in which some have been, to go on from."""
+    return Path(os.environ.get("KBUILD_TEST_STORE") or shared / "kernels")
+
+
 @pytest.fixture
 def free_port() -> int:
     with socket.socket() as server:

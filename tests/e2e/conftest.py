@@ -166,21 +166,21 @@ def small(once: Once) -> Built:
 
 
 @pytest.fixture(scope="session")
-def both(once: Once) -> Built:
+def both(once: Once, kernels_store: Path) -> Built:
     """For both platforms; the other one's C++ is compiled by a cross compiler. In the store of the shipped kernels."""
     spec = SPEC.replace(f'["{HOST}"]', '["linux/amd64", "linux/arm64"]')
-    return once("both", lambda folder: build_once(folder, spec, folder.parent / "kernels"))
+    return once("both", lambda folder: build_once(folder, spec, kernels_store))
 
 
 @pytest.fixture(scope="session")
-def kernels(once: Once) -> Callable[[str], Built]:
+def kernels(once: Once, kernels_store: Path) -> Callable[[str], Built]:
     """A function that builds one of the shipped kernels from its committed lock; all of them share one store."""
 
     def build(folder: Path) -> Built:
-        store = folder.parent / "kernels"
         shutil.copytree(REPOSITORY / "kernels" / folder.name, folder, ignore=shutil.ignore_patterns("__pycache__"))
         spec = folder / "spec.toml"
-        return Built(spec, kbuild(spec, "--locked", env={"KBUILD_STORE": str(store)}).digest, store)
+        built = kbuild(spec, "--locked", env={"KBUILD_STORE": str(kernels_store)})
+        return Built(spec, built.digest, kernels_store)
 
     return lambda name: once(name, build)
 
@@ -213,8 +213,8 @@ def ahead_of_time(
 
 
 @pytest.fixture(scope="session")
-def digits_aot(once: Once) -> Built:
-    return once("digits-aot", lambda folder: ahead_of_time(folder, folder.parent / "kernels"))
+def digits_aot(once: Once, kernels_store: Path) -> Built:
+    return once("digits-aot", lambda folder: ahead_of_time(folder, kernels_store))
 
 
 def under(profile: str, kernel: Built, folder: Path) -> Built:

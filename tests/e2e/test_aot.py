@@ -92,9 +92,9 @@ def test_one_digest_by_every_backend(digits_aot: Built, tmp_path: Path, backend:
 @pytest.mark.slow
 @pytest.mark.qemu
 def test_every_simulated_host_gives_the_bits_of_a_program_compiled_there(
-    digits: Built, once: Once, run: Callable[..., Outcome], tmp_path: Path
+    digits: Built, once: Once, kernels_store: Path, run: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    made = once("digits-aot-both", lambda folder: ahead_of_time(folder, folder.parent / "kernels", BOTH))
+    made = once("digits-aot-both", lambda folder: ahead_of_time(folder, kernels_store, BOTH))
     env = {"KBUILD_STORE": str(digits.store)}
     compared = {}
     for name, digest in (("here", digits.digest), ("ahead", made.digest)):
@@ -110,8 +110,8 @@ def test_every_simulated_host_gives_the_bits_of_a_program_compiled_there(
 
 @pytest.mark.slow
 @pytest.mark.qemu
-def test_an_audit_names_the_code_of_both_platforms(once: Once) -> None:
-    made = once("digits-aot-both", lambda folder: ahead_of_time(folder, folder.parent / "kernels", BOTH))
+def test_an_audit_names_the_code_of_both_platforms(once: Once, kernels_store: Path) -> None:
+    made = once("digits-aot-both", lambda folder: ahead_of_time(folder, kernels_store, BOTH))
     env = {"KBUILD_STORE": str(made.store)}
     data = json.loads(kbuild("inspect", made.digest, "--instructions", "--json", env=env).stdout)
     for item in manifest(made.store, made.digest)["manifests"]:

@@ -59,9 +59,9 @@ def left(store: Path) -> dict[int, bytes]:
 
 
 @pytest.fixture(scope="session")
-def pinned(once: Once) -> Built:
+def pinned(once: Once, kernels_store: Path) -> Built:
     """Under the profile that compiles nothing else."""
-    return once("digits-aot-pinned", lambda folder: ahead_of_time(folder, folder.parent / "kernels", profile="pinned"))
+    return once("digits-aot-pinned", lambda folder: ahead_of_time(folder, kernels_store, profile="pinned"))
 
 
 @pytest.mark.parametrize("seed", range(2))
