@@ -31,7 +31,7 @@ HOST = "linux/arm64" if platform.machine() == "aarch64" else "linux/amd64"
 def compile_libraries(
     folder: Path, compiler: str = "g++", target: str = HOST, given: Collection[str] = frozenset()
 ) -> None:
-    """Make those of a platform that are not given, anew where a source is newer; side by side, each source an object."""
+    """Make those of a platform that are not given, where a source is newer; side by side, each source an object."""
     recipe = tomli.loads((SOURCES / "native/build.toml").read_text())
     shared = [*SOURCES.rglob("*.h"), SOURCES / "native/build.toml"]
     headers = max(path.stat().st_mtime for path in shared)
