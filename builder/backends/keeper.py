@@ -19,7 +19,7 @@ It ends as the program does: with its exit status, or by its signal.
 
 import _signal  # type: ignore[import-not-found]  # `signal` takes long to import
 import _thread
-import os
+import posix  # `os` takes 1 ms to import
 import sys
 import time
 
@@ -48,20 +48,20 @@ def _end(process: int) -> None:
     Nor does it wait for its child meanwhile. The first process of a PID namespace becomes a zombie when the kernel has
     ended and reaped all others of it (pid_namespaces(7)): until then they may still write.
     """
-    os.kill(process, _STOP)
+    posix.kill(process, _STOP)
     while _state(process) not in _STOPPED:
-        os.sched_yield()
+        posix.sched_yield()
     with open(f"/proc/{process}/task/{process}/children", "rb") as file:  # noqa: PTH123 - as above
         children = [int(child) for child in file.read().split()]
     for child in children:
-        os.kill(child, _KILL)
+        posix.kill(child, _KILL)
     until = time.monotonic() + _PATIENCE
     while any(_state(child) not in _ENDED for child in children) and time.monotonic() < until:
         time.sleep(0.001)
 
 
 def _watch(lifeline: int, process: int) -> None:
-    os.read(lifeline, 1)  # returns at the pipe's end: nobody writes
+    posix.read(lifeline, 1)  # returns at the pipe's end: nobody writes
     _end_surely(process)
 
 
@@ -71,7 +71,7 @@ def _end_surely(process: int) -> None:
     except OSError:  # it has ended by itself, or this kernel does not list children
         pass
     finally:
-        os.kill(process, _KILL)  # a process that has ended stays until it is waited for
+        posix.kill(process, _KILL)  # a process that has ended stays until it is waited for
 
 
 def _own(process: int) -> int:
@@ -80,37 +80,37 @@ def _own(process: int) -> int:
         with open(f"/proc/{process}/statm", "rb") as file:  # noqa: PTH123 - as above
             _, resident, shared, *_ = map(int, file.read().split())
         below = []
-        for thread in os.listdir(f"/proc/{process}/task"):  # noqa: PTH208 - as above
+        for thread in posix.listdir(f"/proc/{process}/task"):
             with open(f"/proc/{process}/task/{thread}/children", "rb") as file:  # noqa: PTH123 - as above
                 below += file.read().split()
     except (OSError, ValueError):  # it has ended meanwhile
         return 0
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") + sum(_own(int(one)) for one in below)
+    return (resident - shared) * posix.sysconf("SC_PAGE_SIZE") + sum(_own(int(one)) for one in below)
 
 
 def _guard(process: int, most: int) -> None:
     while (taken := _own(process)) <= most:
         time.sleep(_LOOK)
-    os.write(2, f"ended: it had taken {taken} bytes of memory, and {most} is the most that it may\n".encode())
+    posix.write(2, f"ended: it had taken {taken} bytes of memory, and {most} is the most that it may\n".encode())
     _end_surely(process)
 
 
 def _main(lifeline: int, reports: int, memory: int, command: list[str]) -> None:
-    os.set_inheritable(lifeline, False)
-    os.set_inheritable(reports, False)
+    posix.set_inheritable(lifeline, False)
+    posix.set_inheritable(reports, False)
     # Python ignores these two, and what is ignored is inherited.
     defaults = [_PIPE, _TOO_LARGE]
     # Ctrl-C is the program's to answer, where it gets to it; whoever ignored it from the start goes on doing so.
     if _signal.signal(_INTERRUPT, _signal.SIG_IGN) != _signal.SIG_IGN:
         defaults.append(_INTERRUPT)
-    process = os.posix_spawn(command[0], command, os.environ, setsigdef=defaults)
+    process = posix.posix_spawn(command[0], command, posix.environ, setsigdef=defaults)
     _thread.start_new_thread(_watch, (lifeline, process))
     if memory:
         _thread.start_new_thread(_guard, (process, memory))
-    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    status = posix.waitstatus_to_exitcode(posix.waitpid(process, 0)[1])
     if status < 0:
-        os.kill(os.getpid(), -status)
-    os._exit(status)
+        posix.kill(posix.getpid(), -status)
+    posix._exit(status)  # noqa: SLF001
 
 
 if __name__ == "__main__":

@@ -67,9 +67,20 @@ class Limit:
         Raises:
             TimedOut: the limit came before that.
         """
-        while process.poll() is None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(self._look())
+        try:
+            handle = os.pidfd_open(process.pid)
+        except OSError:  # Linux older than 5.3
+            while process.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(self._look())
+            return
+        try:
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            while process.poll() is None:
+                poll.poll(1000 * self._look())
+        finally:
+            os.close(handle)
 
     def _look(self) -> float:
         """How long to wait before the next look."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +40,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _place(error: BaseException, folder: Path) -> str:
+    import traceback  # noqa: PLC0415 - 1 ms of a start in which nothing fails
+
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(folder):

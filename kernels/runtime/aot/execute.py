@@ -1,7 +1,8 @@
 """Loading and running a program that was compiled at build, without JAX: importing that is most of a run's start.
 
-jaxlib alone can do it. What is used of it here has no documented interface, so the build tries it on every program
-that it compiles, with the very jaxlib of the image; another one is refused before this module is imported.
+jaxlib alone can do it, and of jaxlib its two libraries: `jaxlib.xla_client`, which wraps them for JAX, takes 3 ms more.
+What is used of them has no documented interface, so the build tries it on every program that it compiles, with the very
+jaxlib of the image; another one is refused before this module is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
-from jaxlib import _jax, xla_client
+from jaxlib import _hlo, _jax
 
 from kernels.runtime import native
 from kernels.runtime.aot.manifest import Handler, Leaf, Program
@@ -30,7 +31,7 @@ class _Alone(_jax.SingleDeviceSharding):  # type: ignore[misc]  # jaxlib is unty
     memory_kind = None
 
     def _to_xla_hlo_sharding(self, _rank: int) -> Any:
-        return xla_client.HloSharding.replicate()
+        return _hlo.HloSharding.replicate()
 
 
 class Loaded:
@@ -50,12 +51,12 @@ class Loaded:
         if program.foreign:
             _register_foreign()
         self._program = program
-        client: Any = xla_client.make_cpu_client(asynchronous=True)
+        client: Any = _jax.get_tfrt_cpu_client(asynchronous=True)
         self._device = client.local_devices()[0]
         self._alone = _Alone(self._device)
         try:
             self._executable = client.deserialize_executable(
-                serialised, executable_devices=xla_client.DeviceList((self._device,))
+                serialised, executable_devices=_jax.DeviceList((self._device,))
             )
         except (RuntimeError, ValueError) as error:
             raise KernelError(f"the program {program.file} does not load: {error}") from error
@@ -112,9 +113,12 @@ def register(handlers: Sequence[Handler]) -> None:
 def _register_foreign() -> None:
     """What JAX registers with XLA when it is imported, and LAPACK's functions out of SciPy."""
     import jax  # noqa: F401, PLC0415 - only for programs that need it
+    from jaxlib import xla_client  # noqa: PLC0415
     from jaxlib.cpu import _lapack  # noqa: PLC0415
 
     _lapack.initialize()
+    xla_client.register_custom_call_handler("cpu", _jax.register_custom_call_target)  # what JAX keeps until a client is
+    xla_client.register_custom_type_handler("cpu", _jax.register_custom_type)
 
 
 def _argument(
