@@ -18,10 +18,9 @@ namespace {
 template <typename T>
 struct Blocks {
   static constexpr int64_t kRows = Shape<T>::kRows, kColumns = Shape<T>::kColumns;
-  static constexpr int64_t kInner = 1024 / sizeof(T);  // a panel of the right operand stays in L1
-  static constexpr int64_t kLeft = 20 * kRows;         // rows of packed left operand: half of a small L2
-  static constexpr int64_t kRight =
-      2048 / sizeof(T) / kColumns * kColumns;  // columns of packed right operand: the rest of it
+  // A tile of rows of packed left operand stays in L1, all columns of packed right operand in L2 (512 KiB).
+  static constexpr int64_t kInner = 1024 / sizeof(T);
+  static constexpr int64_t kRight = 2048 / sizeof(T) / kColumns * kColumns;
 };
 
 constexpr int64_t kWorthwhile = 1 << 18;  // chain steps; below about 4 µs another thread costs more than it gives
@@ -74,11 +73,12 @@ class Target {
     const int64_t* starts = result_.rows.at(block_.row + row);
     const int64_t at = block_.column + column;
     if (result_.columns.run(at) >= columns) {
-      // The tile below comes next; its lines are far apart, which no hardware foresees.
-      const int64_t below = block_.row + row + rows, end = std::min(below + Shape<T>::kRows, block_.row + block_.rows);
-      for (int64_t i = below; i < end; ++i) {
-        const T* line = data + result_.rows[i] + result_.columns[at];
-        for (int v = 0; v < vectors; ++v) __builtin_prefetch(line + v * Simd<T>::kLanes, 1);
+      // The tile beside it comes next; its rows are far apart, which no hardware foresees.
+      if (const int64_t next = at + columns; next + Shape<T>::kColumns <= block_.column + block_.columns) {
+        for (int64_t i = 0; i < rows; ++i) {
+          const T* line = data + starts[i] + result_.columns[next];
+          for (int v = 0; v < vectors; ++v) __builtin_prefetch(line + v * Simd<T>::kLanes, 1);
+        }
       }
       run(inner, left, right, kStride, Tile<T>{data + result_.columns[at], starts, columns, first, last});
     } else {
@@ -125,7 +125,7 @@ void compute(const Contraction& problem, const Block& block) {
   const int64_t inner = problem.lhs.inner.size();
   const int64_t panels = std::max<int64_t>(1, (inner + B::kInner - 1) / B::kInner);
   const int64_t depth = (inner + panels - 1) / panels;
-  T* left = scratch<T, Slot::kLeft>(B::kLeft * depth + Simd<T>::kLanes);
+  T* left = scratch<T, Slot::kLeft>(B::kRows * depth + Simd<T>::kLanes);
   T* right = scratch<T, Slot::kRight>(std::min(B::kRight, block.columns + B::kColumns) * depth + Simd<T>::kLanes);
   Target<T> target(problem.result, block);
   for (int64_t panel = 0; panel < panels; ++panel) {
@@ -138,17 +138,13 @@ void compute(const Contraction& problem, const Block& block) {
                         begin, end};
         pack<T, B::kColumns>(problem.rhs, part, right + j * (end - begin));
       }
-      for (int64_t ic = 0; ic < block.rows; ic += B::kLeft) {
-        const int64_t rows = std::min(B::kLeft, block.rows - ic);
-        for (int64_t i = 0; i < rows; i += B::kRows) {
-          const Part part{problem.lhs.batch[block.batch], block.row + ic + i, std::min(B::kRows, rows - i), begin, end};
-          pack<T, B::kRows>(problem.lhs, part, left + i * (end - begin));
-        }
+      // Along the rows, so that sums are read and written as they lie: down the columns took 7 % longer at 2048.
+      for (int64_t i = 0; i < block.rows; i += B::kRows) {
+        const int64_t rows = std::min(B::kRows, block.rows - i);
+        pack<T, B::kRows>(problem.lhs, Part{problem.lhs.batch[block.batch], block.row + i, rows, begin, end}, left);
         for (int64_t j = 0; j < columns; j += B::kColumns) {
-          for (int64_t i = 0; i < rows; i += B::kRows) {
-            target.add(end - begin, left + i * (end - begin), right + j * (end - begin), ic + i,
-                       std::min(B::kRows, rows - i), jc + j, std::min(B::kColumns, columns - j), first, last);
-          }
+          target.add(end - begin, left, right + j * (end - begin), i, rows, jc + j, std::min(B::kColumns, columns - j),
+                     first, last);
         }
       }
     }

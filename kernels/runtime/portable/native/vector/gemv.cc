@@ -113,6 +113,7 @@ void dots(const Contraction& problem, int64_t batch, const T* left, int64_t colu
   const int64_t steps = problem.rhs.inner.size();
   const T* lanes[kWidth];
   for (int64_t i = 0; i < kWidth; ++i) lanes[i] = right + problem.rhs.free[column + (i < count ? i : 0)];
+  keep_in_memory(lanes);
   typename S::V sums[R][kRegisters<T, R>];
   for_each<R, kRegisters<T, R>>([&](int r, int v) { sums[r][v] = S::zero(); });
   int64_t k = 0;
@@ -187,6 +188,8 @@ void paired(const Contraction& problem, int64_t batch, int64_t count) {
     left[i] += problem.lhs.inner[0];
     right[i] += problem.rhs.inner[0];
   }
+  keep_in_memory(left);
+  keep_in_memory(right);
   T sums[S::kLanes] = {};
   int64_t k = 0;
   if (count > 1) {
