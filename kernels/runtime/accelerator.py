@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # which needs this module's types
     from kernels.runtime.declared import Cuda
@@ -19,8 +17,7 @@ PATIENCE = 10
 """Seconds for the tool to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accelerator:
+class Accelerator(NamedTuple):
     """One accelerator: its model, its driver's version and its compute capability, `?` where nobody says."""
 
     model: str
@@ -37,7 +34,7 @@ def seen(host: Host, wanted: Cuda | None) -> Host:
         return host
     found = tuple(nvidia())
     facts = dict(host.facts) | {"accelerators": [str(one) for one in found]}
-    return dataclasses.replace(host, accelerators=found, facts=facts)
+    return host._replace(accelerators=found, facts=facts)
 
 
 def nvidia(files: Path = NVIDIA) -> list[Accelerator]:

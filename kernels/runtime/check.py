@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kernels.runtime import environment
 from kernels.runtime.accelerator import Accelerator
@@ -43,8 +43,7 @@ _ENVIRONMENT = "start the image with the environment that its own configuration 
 _MODE = "start the image from a process that leaves the floating-point mode alone"
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """One thing that a kernel asks of a host: what it needs, what was found, and what to do if that is not enough."""
 
     name: str

@@ -10,9 +10,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kernels.runtime.errors import KernelError
 
@@ -22,8 +21,7 @@ UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """One declared tensor; a dimension is a length or a name."""
 
     dtype: str
@@ -34,16 +32,14 @@ class Table:
         return f"{self.dtype} [{dimensions}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Cuda:
+class Cuda(NamedTuple):
     """What is asked of NVIDIA's GPUs: the least driver and compute capability; empty: any."""
 
     driver: str
     capability: str
 
 
-@dataclass(frozen=True, slots=True)
-class Aot:
+class Aot(NamedTuple):
     """What is compiled at build: the entry's arrays, whoever makes them, and lengths of their named dimensions.
 
     `elsewhere` says that a node compiles for itself what the image has no program for.
@@ -54,8 +50,7 @@ class Aot:
     elsewhere: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """One kernel's declarations. `identity` is the hex SHA-256 of `spec.json`; `memory` is in bytes."""
 
     identity: str

@@ -10,8 +10,9 @@ import ctypes
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from kernels.runtime import dispatch, memory
 from kernels.runtime.accelerator import Accelerator
@@ -21,8 +22,7 @@ PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 Fact = str | int | list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """What one machine offers this process; `memory` is in bytes."""
 
     machine: str
@@ -34,7 +34,7 @@ class Host:
     """Floating-point results round to nearest."""
     denormals: bool
     """Subnormal numbers are kept, neither read nor written as zero."""
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = MappingProxyType({})
     """What else is worth knowing when results differ."""
     accelerators: tuple[Accelerator, ...] = ()
     """What computes besides the CPU; empty too if nobody looked."""

@@ -6,9 +6,8 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,16 +18,14 @@ from kernels.runtime.errors import HostError, KernelError
 from kernels.runtime.tensors import Array, Tensor, Text
 
 
-@dataclass(frozen=True, slots=True)
-class Preparation:
+class Preparation(NamedTuple):
     """What makes the entry's arrays of the inputs: `prepare` is None where declared inputs are the entry's own."""
 
     folder: Path
     prepare: Callable[[Mapping[str, Any]], Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """A loaded kernel: its entry, and the parameters that its `load` gave."""
 
     folder: Path

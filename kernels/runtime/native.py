@@ -16,17 +16,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kernels.runtime.errors import KernelError
 
 IMAGE = Path("/opt/kernel/lib")
 
 
-@dataclass(frozen=True, slots=True)
-class Handler:
+class Handler(NamedTuple):
     """A function that is registered with XLA: `symbol` of the file `path`, which the library's name led to."""
 
     path: Path

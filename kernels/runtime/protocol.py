@@ -2,6 +2,9 @@
 
 Work is ordered so that what fails, fails early: nothing heavy is imported before the host and the inputs are known to
 be good. A failure is reported under the step that it belongs to, whenever it is found.
+
+Where programs are compiled ahead of time a start is a tenth of a second, so what such a run imports keeps its records
+as named tuples: to define a dataclass takes 0.4 ms, and there would be nineteen.
 """
 
 from __future__ import annotations
@@ -12,9 +15,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kernels.runtime import accelerator, check, declared, environment, folder, host, memory
 from kernels.runtime.errors import HostError, InputError, KernelError, RunError, Step
@@ -35,8 +37,7 @@ TRACE_REQUEST = ".trace.json"
 """A file among the inputs by which the outside asks for a trace; it is no input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(NamedTuple):
     """The image's root, the folder of inputs and the folder for results."""
 
     root: Path

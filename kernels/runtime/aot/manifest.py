@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kernels.runtime import canonical
 from kernels.runtime.errors import KernelError
@@ -22,16 +21,14 @@ LONGEST: Final = 16 << 20
 """Bytes of the file; one program with a hundred parameters has some ten thousand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A tensor: its element type by the protocol's name, and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A parameter that the kernel loaded at build: `offset` bytes into `file`, a path below the image's root."""
 
     dtype: str
@@ -40,8 +37,7 @@ class Parameter:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Handler:
+class Handler(NamedTuple):
     """A function of a native library, by the name under which a program calls it."""
 
     library: str
@@ -49,8 +45,7 @@ class Handler:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """One compiled program.
 
     Attributes:
@@ -72,8 +67,7 @@ class Program:
     foreign: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything that was compiled for one image.
 
     Attributes:
@@ -104,7 +98,15 @@ class Manifest:
 
 def dumps(manifest: Manifest) -> bytes:
     """The manifest's file."""
-    return canonical.dumps({"aot": FORM, **asdict(manifest)})
+    return canonical.dumps({"aot": FORM, **_plain(manifest)})
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def read(root: Path) -> Manifest:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:  # jaxlib
 _AGAIN = "build the image again, or pull it again by its digest"
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """One program with everything that it takes.
 
     `identity` is the lowered entry's hash and `code` that of the machine code, both as `sha256:<hex>`.
@@ -42,8 +40,7 @@ class Ready:
         return self.program.run(self.parameters, self.arrays, self.key)
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
+class Shelf(NamedTuple):
     """What an image has that was compiled for it, below its `root`; `key` are the random key's words."""
 
     aot: Aot

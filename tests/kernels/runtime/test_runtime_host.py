@@ -1,6 +1,5 @@
 """What a host must be, what was seen of this one, and the pins that its environment must carry."""
 
-import dataclasses
 import json
 import os
 import platform
@@ -47,14 +46,14 @@ def test_a_good_host_is_admitted(spec, machine):
 )
 def test_a_lacking_host_is_refused(spec, change, reason):
     with pytest.raises(HostError, match=r"^this host may not run the kernel\n") as caught:
-        check.admit(spec, dataclasses.replace(GOOD, **change), {}, {})
+        check.admit(spec, GOOD._replace(**change), {}, {})
     (line,) = caught.value.message.splitlines()[1:]
     assert line.startswith(f"  {reason}")
     assert caught.value.exit_code == 3
 
 
 def test_every_reason_at_once_a_line_each(spec):
-    lacking = dataclasses.replace(GOOD, features=frozenset(), memory=0)
+    lacking = GOOD._replace(features=frozenset(), memory=0)
     with pytest.raises(HostError) as caught:
         check.admit(spec, lacking, {"NPROC": "2"}, {"LD_PRELOAD": "/x.so"})
     names = ["CPU level", "memory", "variable NPROC", "variable LD_PRELOAD"]
@@ -64,7 +63,7 @@ def test_every_reason_at_once_a_line_each(spec):
 
 def test_single_features_are_asked_for_and_ruled_out(tiny):
     tiny.write_spec(hardware={"features": {"amd64": ["avx512vnni", "fma"]}, "without": {"amd64": ["amx-tile", "aes"]}})
-    machine = dataclasses.replace(GOOD, features=HASWELL | {"aes"})
+    machine = GOOD._replace(features=HASWELL | {"aes"})
     unmet = [str(item) for item in check.machine(declared.read(tiny.root), machine) if not item.met]
     assert unmet == [
         "CPU feature avx512vnni: needs it, found a CPU without it: run it on a CPU with it",
@@ -129,10 +128,10 @@ OTHER_MACHINE = "run it on a machine that has one, and give the process access t
 def test_an_accelerator_is_asked_for_line_by_line(tiny, cuda, there, expected):
     full = {"driver": "", "capability": ""} | cuda
     tiny.write_spec(hardware={"accelerator": "cuda", **({"cuda": full} if cuda else {})})
-    machine = dataclasses.replace(GOOD, accelerators=tuple(there))
+    machine = GOOD._replace(accelerators=tuple(there))
     spec = declared.read(tiny.root)
     assert [str(item) for item in check.machine(spec, machine) if not item.met] == expected
-    none = dataclasses.replace(spec, cuda=None)
+    none = spec._replace(cuda=None)
     assert all(item.met for item in check.machine(none, machine))
 
 
