@@ -74,6 +74,20 @@ def _end_surely(process: int) -> None:
         posix.kill(process, _KILL)  # a process that has ended stays until it is waited for
 
 
+def _end_orphans() -> None:
+    """End what a killed bubblewrap has left, if its second process had not yet asked for its death.
+
+    They are nobody's children any more, but print to where this process does, which kbuild reads to its end.
+    """
+    output = posix.readlink("/proc/self/fd/1")
+    for name in posix.listdir("/proc"):
+        try:
+            if name.isdigit() and int(name) != posix.getpid() and posix.readlink(f"/proc/{name}/fd/1") == output:
+                posix.kill(int(name), _KILL)
+        except OSError:  # it has ended, or is another user's
+            continue
+
+
 def _own(process: int) -> int:
     """Bytes of memory that a process and all below it have to themselves, not mapped from files."""
     try:
@@ -109,6 +123,7 @@ def _main(lifeline: int, reports: int, memory: int, command: list[str]) -> None:
         _thread.start_new_thread(_guard, (process, memory))
     status = posix.waitstatus_to_exitcode(posix.waitpid(process, 0)[1])
     if status < 0:
+        _end_orphans()
         posix.kill(posix.getpid(), -status)
     posix._exit(status)  # noqa: SLF001
 

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -120,6 +121,35 @@ def test_a_sandbox_within_its_memory_is_let_be() -> None:
     script = "import time; kept = bytearray(40 << 20); time.sleep(1); print('done')"
     ended = bwrap.execute([*line, sys.executable, "-c", script], inherited=Inherited(data=100 << 20))
     assert ended == bwrap.Ended(0, "done\n")
+
+
+def keepers(mark: str) -> list[int]:
+    """Keepers below this process whose command line names a mark."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [int(child) for child in children if mark in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+def test_the_first_process_killed_in_its_first_moments(mark: str) -> None:
+    """By somebody else, before the second has asked for the first one's death."""
+    moments = random.Random(2)
+
+    def kill() -> None:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            for keeper in keepers(mark):
+                for first in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split():
+                    time.sleep(moments.uniform(0, 0.006))
+                    os.kill(int(first), signal.SIGKILL)
+                    return
+
+    line = [str(bwrap.program()), "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/", "/"]
+    for _ in range(25):
+        killer = threading.Thread(target=kill)
+        killer.start()
+        ended = bwrap.execute([*line, "--proc", "/proc", "--", "/bin/sleep", mark], limit=Limit(10))
+        killer.join()
+        assert ended.status == 128 + signal.SIGKILL
+    assert gone(mark)
 
 
 def test_a_sandbox_that_somebody_kills_is_said_to_have_been_killed(mark: str) -> None:
