@@ -188,19 +188,19 @@ def test_a_tarball_that_is_no_tree_is_refused(store, mirror, members, what):
         locked(store, mirror)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"<html>",
-        gzip.compress(tarball())[:-200],
-        gzip.compress(tarball()[:1200]),
-        gzip.compress(b""),
-        gzip.compress(tarball()[:1024]),
-        gzip.compress(tarball().replace(b"ustar", b"usual", 3)),
-        gzip.compress(tarball()[:1024] + b"x" * 512 + tarball()[1536:]),
-    ],
-)
+NO_TARBALLS = {
+    "empty": b"",
+    "a page": b"<html>",
+    "cut short": gzip.compress(tarball())[:-200],
+    "a tarball cut short": gzip.compress(tarball()[:1200]),
+    "nothing, compressed": gzip.compress(b""),
+    "one member's half": gzip.compress(tarball()[:1024]),
+    "other headers": gzip.compress(tarball().replace(b"ustar", b"usual", 3)),
+    "a spoilt header": gzip.compress(tarball()[:1024] + b"x" * 512 + tarball()[1536:]),
+}
+
+
+@pytest.mark.parametrize("data", NO_TARBALLS.values(), ids=NO_TARBALLS)
 def test_what_is_no_tarball_is_refused(store, mirror, data):
     (mirror / f"{REV}.tar.gz").write_bytes(data)
     with pytest.raises(IntegrityError, match=r"is not a whole tarball|does not hold one folder"):
