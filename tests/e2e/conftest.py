@@ -202,14 +202,14 @@ def ahead_of_time(
     extra: str = "\n[aot]\nsizes.batch = [3]\n",
     profile: str = "portable",
 ) -> Built:
-    """Digits with programs in it, locked and built."""
-    shutil.copytree(
-        REPOSITORY / "kernels" / "digits", folder, ignore=shutil.ignore_patterns("__pycache__", "spec.lock")
-    )
+    """Digits with programs in it, locked and built; with the shipped lock's packages, which a store has much for."""
+    shutil.copytree(REPOSITORY / "kernels" / "digits", folder, ignore=shutil.ignore_patterns("__pycache__"))
     spec = folder / "spec.toml"
     text = spec.read_text().replace('platforms = ["linux/amd64", "linux/arm64"]', platforms)
     spec.write_text(text.replace('profile = "portable"', f'profile = "{profile}"') + extra)
-    return Built(spec, kbuild(spec, env={"KBUILD_STORE": str(store)}, timeout=1800).digest, store)
+    env = {"KBUILD_STORE": str(store)}
+    assert kbuild("lock", spec, env=env).code == 0
+    return Built(spec, kbuild(spec, env=env, timeout=1800).digest, store)
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,7 @@ def test_results_are_shown_and_the_answer_is_on_stdout(digits: Built, tmp_path: 
         f"label int32 [3] {tensors['label']['sha256']}",
         f"logits float32 [3, 10] {tensors['logits']['sha256']}",
     ]
-    assert "\nlabel = [7, 9, 4]\nlogits = [[ -8.59" in outcome.stderr
+    assert "\nlabel = [7, 9, 4]\nlogits = [[ -8.59" in f"\n{outcome.stderr}"
 
 
 # --- inputs that are wrong

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import REPOSITORY, Built, kbuild
+from builder.machine import from_environment
+from builder.oci.image import load
+from builder.pipeline.verify import Wanted, images_of, opened
+from builder.progress import Silent
+from builder.store.blobs import Store
+
+from .conftest import REPOSITORY, Built, Once, ahead_of_time, kbuild
+
+INPUTS = REPOSITORY / "kernels" / "digits" / "examples" / "three.json"
+LIST = {".trace.json": b'{"version": 1, "mode": "operations"}'}
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.network]
 
@@ -17,9 +27,8 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.network]
 @pytest.mark.qemu
 def test_lists_of_operations_are_equal_on_both_platforms(digits: Built, tmp_path: Path) -> None:
     def run(name: str, *asked: str) -> dict[str, Any]:
-        inputs = REPOSITORY / "kernels" / "digits" / "examples" / "three.json"
         told = kbuild(
-            "run", digits.digest, "--input", inputs, "--output", tmp_path / name, *asked,
+            "run", digits.digest, "--input", INPUTS, "--output", tmp_path / name, *asked,
             env={"KBUILD_STORE": str(digits.store)}, timeout=1800,
         )  # fmt: skip
         assert told.code == 0, told.stderr
@@ -37,3 +46,30 @@ def test_lists_of_operations_are_equal_on_both_platforms(digits: Built, tmp_path
     judged = run("referee", *(part for path in native for part in ("--referee", path)))["operations"]
     assert [one["path"] for one in judged] == native
     assert all(one["referee"] == one["outputs"] for one in judged)
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+def test_operation_by_operation_on_every_simulated_host(
+    digits: Built, once: Once, kernels_store: Path, tmp_path: Path
+) -> None:
+    """A run that lists its operations fails where they come to other bits than the program did, whoever compiled it."""
+    both = 'platforms = ["linux/amd64", "linux/arm64"]'
+    ahead = once("digits-aot-both", lambda folder: ahead_of_time(folder, kernels_store, both))
+    store = Store(kernels_store)
+    found, hosts = set(), 0
+    for built in (digits, ahead):
+        image = load(store, built.digest)
+        images = {item.platform: item for item in images_of(image)}
+        with opened(image, Wanted(), store=store, machine=from_environment(os.environ), progress=Silent()) as variants:
+            for one in variants:
+                out = tmp_path / built.digest[-8:] / one.name
+                one.host.run(
+                    images[one.host.platform], [INPUTS], out,
+                    conditions=one.conditions, requests=LIST, timeout=3600, progress=Silent(),
+                )  # fmt: skip
+                result = json.loads((out / "receipt.json").read_bytes())["result"]
+                found.add((result["operations"]["root"], json.dumps(result["outputs"], sort_keys=True)))
+                hosts += 1
+    assert hosts == 20
+    assert len(found) == 1
