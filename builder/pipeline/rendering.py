@@ -88,13 +88,18 @@ def rendering(
 
 
 class _Recorder:
-    """A backend that notes what is asked of another, and what came out."""
+    """A backend that notes what is asked of another, and what came out; once, whoever else wants it too."""
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
-        self.compiled: list[Compiled] = []
+        self._outputs: dict[Action, str] = {}
         self._backend = backend
         self._guard = threading.Lock()
+
+    @property
+    def compiled(self) -> list[Compiled]:
+        """Everything so far, in the order in which it was done."""
+        return [Compiled(action, output) for action, output in self._outputs.items()]
 
     def check(self) -> None:
         """As the backend's own."""
@@ -104,7 +109,7 @@ class _Recorder:
         """As the backend's own."""
         output = self._backend.run(action, progress)
         with self._guard:
-            self.compiled.append(Compiled(action, output))
+            self._outputs[action] = output
         return output
 
 

@@ -111,7 +111,8 @@ def test_every_simulated_host_gives_the_bits_of_a_program_compiled_there(
 @pytest.mark.slow
 @pytest.mark.qemu
 def test_an_audit_names_the_code_of_both_platforms(once: Once, kernels_store: Path) -> None:
-    made = once("digits-aot-both", lambda folder: ahead_of_time(folder, kernels_store, BOTH))
+    """Under the profile whose code XLA emits; of digits as it ships all that computes is native operations."""
+    made = once("digits-aot-pinned-both", lambda folder: ahead_of_time(folder, kernels_store, BOTH, profile="pinned"))
     env = {"KBUILD_STORE": str(made.store)}
     data = json.loads(kbuild("inspect", made.digest, "--instructions", "--json", env=env).stdout)
     for item in manifest(made.store, made.digest)["manifests"]:
@@ -201,6 +202,17 @@ def test_what_the_compiler_left_is_held_to_its_manifest(tmp_path: Path, digits: 
     assert "manifest.json: does not say what was compiled" in ran.stderr
     assert "seed: 1 where 0 was asked for" in ran.stderr
     assert "0.xla: its hash is" in ran.stderr
+
+
+def test_a_rendering_has_each_step_once(digits_aot: Built, tmp_path: Path) -> None:
+    """Native operations are made for their layer, and asked for again where programs are compiled that call them."""
+    env = {"KBUILD_STORE": str(digits_aot.store)}
+    target = tmp_path / "rendered"
+    rendered = kbuild("render", digits_aot.spec, "--to", target, "--format", "dockerfile", env=env)
+    assert rendered.code == 0, rendered.stderr
+    inputs = re.findall(r"steps/native-[a-z0-9-]+\.mtree", (target / "Dockerfile").read_text())
+    assert len(inputs) >= 2
+    assert len(inputs) == len(set(inputs))
 
 
 @pytest.mark.slow
