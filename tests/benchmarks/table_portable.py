@@ -41,6 +41,8 @@ COMPILED_ON = ("haswell", "cortex-a72")
 """Where programs are compiled ahead of time; CPUs of that architecture load them."""
 KEEP = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 """Has JAX keep everything that it compiles."""
+KEPT_ON_ARM = "/var/cache"
+"""Where it keeps that, as seen from the arm64 root."""
 ENDLESS = {"stock": {"incomplete_gamma_and_zeta_float64"}}
 """Programs that a way does not end: stock JAX's loop goes on for some of the special values among these numbers."""
 HELD_TO = {"rows": "rows-among-others", "stock": "stock"}
@@ -102,8 +104,7 @@ def _in_arm64(root, libraries, programs, compiled, model):
         bwrap_path(), "--die-with-parent", "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc",
         "--ro-bind", "/sys", "/sys", "--tmpfs", "/tmp", "--ro-bind", shutil.which("qemu-aarch64-static"), "/tmp/qemu",
         "--ro-bind", REPOSITORY, "/mnt", "--ro-bind", libraries, "/media", "--bind", programs, "/srv",
-        "--bind", compiled, "/var/cache", "--setenv", "JAX_COMPILATION_CACHE_DIR", "/var/cache",
-        "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
+        "--bind", compiled, KEPT_ON_ARM, "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
         "/tmp/qemu", "-cpu", model, "/usr/bin/python3", f"/mnt/{HERE.relative_to(REPOSITORY)}/zoo_run.py", "/media",
     ]  # fmt: skip
 
@@ -170,8 +171,10 @@ def make(folder, cell, libraries, *, arm64_root, seconds):
         lines.flush()
         print(f"{cell.name}: {len(missing)} programs", file=sys.stderr)
         environment = os.environ | {"NPROC": str(cell.threads), "JAX_PLATFORMS": "cpu"}
+        # A program that JAX loads from what it has kept does not hold its code any more, if it is compiled for others.
         if not cell.host.startswith("native") and cell.way not in {"compile", "ahead"}:
-            environment |= KEEP | {"JAX_COMPILATION_CACHE_DIR": str(kept)}
+            place = KEPT_ON_ARM if cell.host in {model.lower() for model in ARM} else str(kept)
+            environment |= KEEP | {"JAX_COMPILATION_CACHE_DIR": place}
         try:
             subprocess.run(
                 [*start, *missing], env=environment, stdout=lines, stderr=errors, check=True, timeout=seconds
