@@ -103,6 +103,32 @@ def test_a_node_needs_no_jax_where_the_kernel_itself_does_not(digits, source):
     assert not imported & {"dataclasses", "jax", "jaxlib.xla_client", "model", "traceback"}
 
 
+COMPILE_ELSEWHERE = """
+import sys
+import jax, jax.numpy as jnp
+made = jax.jit(jnp.linalg.cholesky).lower(jnp.eye(4)).compile().runtime_executable()
+open(sys.argv[1], "wb").write(made.serialize())
+"""
+LOAD = """
+import sys
+import numpy as np
+from kernels.runtime.aot.execute import Loaded
+from kernels.runtime.aot.manifest import Leaf, Program
+leaf = Leaf("float32", (4, 4))
+program = Program("", "", "", {"x": leaf}, (("array", "x"),), (("y", leaf),), foreign=True)
+made = Loaded(program, open(sys.argv[1], "rb").read(), ()).run([], {"x": np.eye(4, dtype=np.float32) * 4}, None)
+assert np.array_equal(made["y"], np.eye(4) * 2), made
+"""
+
+
+def test_a_program_that_calls_lapack_finds_it(tmp_path):
+    """JAX keeps such functions until a client of its own is made, and here none is."""
+    for script in (COMPILE_ELSEWHERE, LOAD):
+        command = [sys.executable, "-c", script, tmp_path / "program"]
+        ran = subprocess.run(command, cwd=KERNELS.parent, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+
+
 def test_shapes_that_no_program_is_for_are_refused_or_compiled_here(digits, source):
     compile_for(digits)
     save_file({"image": np.zeros((2, 8, 8), np.float32)}, source / "two.safetensors")
