@@ -205,7 +205,7 @@ def ahead_of_time(
     """Digits with programs in it, locked and built; with the shipped lock's packages, which a store has much for."""
     shutil.copytree(REPOSITORY / "kernels" / "digits", folder, ignore=shutil.ignore_patterns("__pycache__"))
     spec = folder / "spec.toml"
-    text = spec.read_text().replace('platforms = ["linux/amd64", "linux/arm64"]', platforms)
+    text = spec.read_text().replace(BOTH, platforms)
     spec.write_text(text.replace('profile = "portable"', f'profile = "{profile}"') + extra)
     env = {"KBUILD_STORE": str(store)}
     assert kbuild("lock", spec, env=env).code == 0
@@ -215,6 +215,14 @@ def ahead_of_time(
 @pytest.fixture(scope="session")
 def digits_aot(once: Once, kernels_store: Path) -> Built:
     return once("digits-aot", lambda folder: ahead_of_time(folder, kernels_store))
+
+
+BOTH = 'platforms = ["linux/amd64", "linux/arm64"]'
+
+
+@pytest.fixture(scope="session")
+def digits_aot_both(once: Once, kernels_store: Path) -> Built:
+    return once("digits-aot-both", lambda folder: ahead_of_time(folder, kernels_store, BOTH))
 
 
 def under(profile: str, kernel: Built, folder: Path) -> Built:
