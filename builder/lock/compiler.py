@@ -1,8 +1,9 @@
 """The toolchain of a kernel: the compiler, for builders of each platform, and what it compiles against, for each image.
 
-`toolchain` are programs, and their platforms are those of builders. `sysroot` are headers and libraries, and their
-platforms are the image's. docs/decisions/0005-cross-building.md says why a builder compiles for another platform with
-a compiler of its own.
+`toolchain` are programs, and their platforms are those of builders. `cross` are GCC's programs for the other platform.
+They stand in a root of their own, so that what one platform's objects follow from is the same whether or not an image
+has the other. `sysroot` are headers and libraries, and their platforms are the image's.
+docs/decisions/0005-cross-building.md says why a builder compiles for another platform with a compiler of its own.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def compiler_debs(
     programs: dict[Platform, Mapping[str, str]] = {}
 
     def resolved(role: Role, platform: Platform, roots: Sequence[str], universe: Universe) -> list[Package]:
-        implicit = solver.IMPLICIT if role == "toolchain" and compiler.name != "zig" else ()
+        implicit = solver.IMPLICIT if role != "sysroot" and compiler.name != "zig" else ()
         with progress.step(f"resolve Debian packages of the {role} for {platform}", unit="items"):
             return list(solver.resolve(roots, universe, implicit=implicit))
 
@@ -64,6 +65,9 @@ def compiler_debs(
             packages = resolved("toolchain", host, roots, universe_of("toolchain", host))
             programs[host] = {item.name: item.version for item in packages}
             found += [artifact(item, ["toolchain"], [host]) for item in packages]
+        if compiler.name == "gcc" and (roots := _crossing(compiler, host, platforms, universe_of)):
+            packages = resolved("cross", host, roots, universe_of("cross", host))
+            found += [artifact(item, ["cross"], [host]) for item in packages]
     if compiler.name == "zig":  # brings its own
         return found
     for platform in sorted(platforms):
@@ -78,7 +82,7 @@ def compiler_debs(
 def _programs(
     compiler: CompilerTable, host: Platform, platforms: Sequence[Platform], universe_of: UniverseOf
 ) -> tuple[str, ...]:
-    """Roots of what runs on a builder; none where it has to emulate the image's own compiler."""
+    """Roots of what compiles on a builder for its own platform, and but for GCC for the others too."""
     here = universe_of("toolchain", host)
     others = [platform for platform in NAMES if platform != host]
     if compiler.name == "zig":
@@ -88,11 +92,17 @@ def _programs(
         return toolchain_packages(
             "clang", compiler.version, here, [universe_of("toolchain", other) for other in others]
         )
+    return toolchain_packages("gcc", compiler.version, here) if host in platforms else ()
+
+
+def _crossing(
+    compiler: CompilerTable, host: Platform, platforms: Sequence[Platform], universe_of: UniverseOf
+) -> tuple[str, ...]:
+    """Roots of the GCC that compiles on a builder for the other platform; none where its own has to be emulated."""
     roots: list[str] = []
-    if host in platforms:
-        roots += toolchain_packages("gcc", compiler.version, here)
-    for target in sorted(set(platforms) & set(others)):
-        roots += cross_packages(compiler.version, NAMES[target].gnu, here, universe_of("toolchain", target))
+    for target in sorted(set(platforms) - {host}):
+        there = universe_of("toolchain", target)
+        roots += cross_packages(compiler.version, NAMES[target].gnu, universe_of("cross", host), there)
     return tuple(roots)
 
 

@@ -14,7 +14,7 @@ from builder.lock.compiler import ZIG
 from builder.lock.model import Lock, Nixpkgs
 from builder.platforms import NAMES, Platform
 from builder.spec.model import CompilerTable
-from builder.store.artifact import Artifact
+from builder.store.artifact import Artifact, Role
 
 _LIBRARY = re.compile(r"libstdc\+\+-([0-9]+)-dev")
 
@@ -70,7 +70,7 @@ def compiler_of(
     Args:
         table: of the spec.
         lock: a lock that fits it.
-        platforms: of the image; where one root serves several of them, it is the same root.
+        platforms: of the image; where one program compiles for several of them, its root is the same.
         target: the platform to compile for, one of these.
         host: the builder's.
 
@@ -89,15 +89,17 @@ def compiler_of(
             nixpkgs=_nixpkgs(lock),
             attribute=table.nixpkgs.attribute,
         )
-    served = [platform for platform in platforms if _runs_on(table, lock, host, platform)]
-    platform = host if target in served else target
-    main = _main(table, lock, platform)
-    sysroots = served if target in served else [target]
+    crosses = table.name == "gcc" and _cross(table, lock, host, target) is not None
+    everywhere = table.name != "gcc" and _found(table, lock, host) is not None
+    platform = host if crosses or everywhere else target
+    role: Role = "cross" if crosses else "toolchain"
+    main = _main(table, lock, platform if everywhere else target)  # a GCC that crosses is the very one of the target
+    sysroots = platforms if everywhere else [target]
     root = {
         item.sha256: item
         for item in lock.artifact
         if item.kind == "deb"
-        and (_is_program(item, platform) or ("sysroot" in item.roles and not set(sysroots).isdisjoint(item.platforms)))
+        and (_is(item, role, platform) or ("sysroot" in item.roles and not set(sysroots).isdisjoint(item.platforms)))
     }
     libraries = [
         found[1]
@@ -133,18 +135,16 @@ def _nixpkgs(lock: Lock) -> Nixpkgs:
     return lock.nixpkgs
 
 
-def _runs_on(table: CompilerTable, lock: Lock, host: Platform, target: Platform) -> bool:
-    """Whether the lock has a compiler for `target` whose programs are `host`'s."""
-    if table.name != "gcc" or host == target:
-        return _found(table, lock, host) is not None
+def _cross(table: CompilerTable, lock: Lock, host: Platform, target: Platform) -> Artifact | None:
+    """The GCC whose programs are `host`'s and compile for `target`, another one, if the lock has it."""
     name = f"g++-{table.version.partition('.')[0]}-{NAMES[target].gnu.replace('_', '-')}"
-    return any(item.name == name and _is_program(item, host) for item in lock.artifact)
+    return next((item for item in lock.artifact if item.name == name and _is(item, "cross", host)), None)
 
 
 def _found(table: CompilerTable, lock: Lock, platform: Platform) -> Artifact | None:
     major = table.version.partition(".")[0]
     name = {"gcc": f"g++-{major}", "clang": f"clang-{major}", "zig": ZIG}[table.name]
-    return next((item for item in lock.artifact if item.name == name and _is_program(item, platform)), None)
+    return next((item for item in lock.artifact if item.name == name and _is(item, "toolchain", platform)), None)
 
 
 def _main(table: CompilerTable, lock: Lock, platform: Platform) -> Artifact:
@@ -154,8 +154,8 @@ def _main(table: CompilerTable, lock: Lock, platform: Platform) -> Artifact:
     return found
 
 
-def _is_program(item: Artifact, platform: Platform) -> bool:
-    return "toolchain" in item.roles and platform in item.platforms
+def _is(item: Artifact, role: Role, platform: Platform) -> bool:
+    return role in item.roles and platform in item.platforms
 
 
 def _glibc(lock: Lock, platform: Platform) -> str:

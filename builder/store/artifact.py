@@ -11,7 +11,7 @@ from builder.platforms import Platform
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Registry = Literal["debian", "debian-security", "pypi", "url", "local"]
 Kind = Literal["deb", "wheel", "weights"]
-Role = Literal["image", "sysroot", "toolchain", "tools"]
+Role = Literal["cross", "image", "sysroot", "toolchain", "tools"]
 
 
 class Member(BaseModel):
@@ -31,8 +31,8 @@ class Artifact(BaseModel):
     `pypi`: `<normalised project>/<file name>`; `url`: the whole URL; `local`: a path relative to the kernel's folder.
 
     `roles` says what needs it: the image itself, the sysroot that its kernel is compiled against, the toolchain that
-    compiles it, or kbuild's own tools. `platforms` says for which platforms: an image's for `image` and `sysroot`, the
-    builder's own for `toolchain` and `tools`.
+    compiles it, the one that compiles it for another platform where that is another program (`cross`), or kbuild's own
+    tools. `platforms` says for which platforms: an image's for `image` and `sysroot`, the builder's own for the others.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")

@@ -31,7 +31,7 @@ from builder.progress import Progress, Silent
 from builder.store.artifact import Artifact
 from builder.store.blobs import Store
 
-from .conftest import HOST, REPOSITORY, SPEC, Built, build_once, kbuild
+from .conftest import HOST, REPOSITORY, SPEC, Built, build_once, kbuild, write_kernel
 
 pytestmark = [pytest.mark.network, pytest.mark.sandbox, pytest.mark.docker]
 
@@ -183,6 +183,18 @@ def test_both_platforms_from_one_machine(both: Built) -> None:
     found = kbuild(both.spec, "--locked", "--backend", "all", env={"KBUILD_STORE": str(both.store)})
     assert found.digest == both.digest
     assert "embedded, docker, nix agree on every byte" in found.stderr
+
+
+@pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm64"])
+def test_each_platform_alone_compiles_nothing_again(both: Built, tmp_path: Path, platform: str) -> None:
+    """What its objects follow from is the same whether or not the image has the other platform."""
+    spec = write_kernel(tmp_path, SPEC.replace(f'["{HOST}"]', f'["{platform}"]'))
+    env = {"KBUILD_STORE": str(both.store)}
+    assert kbuild("lock", spec, env=env).code == 0
+    alone = kbuild(spec, "--json", env=env)
+    assert alone.code == 0, alone.stderr
+    (native,) = (item for item in json.loads(alone.stdout)["layers"][platform] if item["name"] == "native")
+    assert native["cached"]
 
 
 @pytest.mark.slow

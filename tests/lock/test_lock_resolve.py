@@ -74,11 +74,12 @@ NATIVE = SYSROOT | {
     "base-files": "13", "base-passwd": "3", "binutils": "2.44", "g++-14": "14.2.0-19", "gcc-14": "14.2.0-19",
     "libc-dev-bin": "2.41-12",
 }  # fmt: skip
-CROSSING = {
+BASE = {"base-files": "13", "base-passwd": "3"}
+CROSSING = BASE | {
     "binutils-aarch64-linux-gnu": "2.44", "gcc-14-aarch64-linux-gnu": "14.2.0-19cross1",
     "g++-14-aarch64-linux-gnu": "14.2.0-19cross1",
 }  # fmt: skip
-TOOLCHAINS = {"linux/amd64": NATIVE | CROSSING, "linux/arm64": NATIVE}
+CROSSINGS = {"linux/amd64": CROSSING, "linux/arm64": {}}
 TOOLS = {"qemu-user": "1:10.0.2", "busybox-static": "1:1.37.0-6"}
 UPDATED = """
 tzdata 2026b; Architecture: all
@@ -171,7 +172,8 @@ def test_a_whole_lock(world: World, tmp_path: Path) -> None:
             "python3.13-minimal": "3.13.5-2", "tzdata": "2026a", "ml-dtypes": "1.0", "net": "", "numpy": "1.0",
             "safetensors": "1.0", "thing": "1.0",
         }  # fmt: skip
-        assert chosen(lock, "toolchain", platform) == TOOLCHAINS[platform]
+        assert chosen(lock, "toolchain", platform) == NATIVE
+        assert chosen(lock, "cross", platform) == CROSSINGS[platform]
         assert chosen(lock, "sysroot", platform) == SYSROOT
         assert chosen(lock, "tools", platform) == TOOLS
     (tzdata,) = (item for item in lock.artifact if item.name == "tzdata")
@@ -192,17 +194,18 @@ def test_the_same_registries_give_the_same_lock_whatever_was_there_before(world:
 
 def test_the_toolchain_is_locked_whether_or_not_the_kernel_compiles(world: World) -> None:
     lock = world(spec(native={"fast": {"sources": ("fast.c",)}}))
-    assert chosen(lock, "toolchain") == NATIVE | CROSSING
+    assert (chosen(lock, "toolchain"), chosen(lock, "cross")) == (NATIVE, CROSSING)
     assert lock.artifact == world(spec()).artifact
     base = next(item for item in lock.artifact if item.name == "base-files")
-    assert base.roles == ("image", "toolchain")
+    assert base.roles == ("cross", "image", "toolchain")
 
 
 def test_one_platform_still_has_tools_for_every_builder(world: World) -> None:
     lock = world(spec(kernel=PLAIN["kernel"] | {"platforms": ("linux/arm64",)}))
     assert chosen(lock, "image", "linux/amd64") == {}
     assert "python3.13" in chosen(lock, "image", "linux/arm64")
-    assert chosen(lock, "toolchain", "linux/amd64") == CROSSING | {"base-files": "13", "base-passwd": "3"}
+    assert chosen(lock, "toolchain", "linux/amd64") == {}
+    assert chosen(lock, "cross", "linux/amd64") == CROSSING
     assert chosen(lock, "toolchain", "linux/arm64") == NATIVE
     assert chosen(lock, "sysroot", "linux/amd64") == {}
     assert chosen(lock, "sysroot", "linux/arm64") == SYSROOT
@@ -368,6 +371,7 @@ def test_debian_and_the_index_as_they_are(tmp_path: Path, machine: Machine, stor
             lock, "image", platform
         ).keys()
         assert {"gcc-14", "g++-14", "libc6-dev", "binutils"} <= chosen(lock, "toolchain", platform).keys()
+        assert {"g++-14", "libc6-dev"}.isdisjoint(chosen(lock, "cross", platform))
         assert {"libc6-dev", "libstdc++-14-dev", "libgcc-14-dev"} <= chosen(lock, "sysroot", platform).keys()
         assert "libc-dev-bin" not in chosen(lock, "sysroot", platform)
         assert chosen(lock, "tools", platform).keys() == TOOLS.keys()

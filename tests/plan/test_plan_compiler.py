@@ -26,8 +26,8 @@ BASE: tuple[Artifact, ...] = (
     *(program("libstdc++-14-dev", platform, roles=("sysroot", "toolchain")) for platform in BOTH),
 )
 NATIVE = tuple(program(name, platform) for name in ("g++-14", "gcc-14", "binutils") for platform in BOTH)
-FROM_AMD64 = program("g++-14-aarch64-linux-gnu", AMD64, f"{GCC}cross1")
-FROM_ARM64 = program("g++-14-x86-64-linux-gnu", ARM64, f"{GCC}cross1")
+FROM_AMD64 = program("g++-14-aarch64-linux-gnu", AMD64, f"{GCC}cross1", roles=("cross",))
+FROM_ARM64 = program("g++-14-x86-64-linux-gnu", ARM64, f"{GCC}cross1", roles=("cross",))
 CLANG = tuple(program("clang-19", platform, "1:19.1.7-3+b1") for platform in BOTH)
 ZIG = tuple(
     artifact("wheel", "ziglang", platform, version="0.17.1", roles=("toolchain",), platforms=(platform,))
@@ -64,13 +64,19 @@ def test_gcc_of_the_builders_own_platform(host: Platform) -> None:
 def test_gcc_crosses_where_the_lock_has_it(host: Platform, target: Platform) -> None:
     items = (*BASE, *NATIVE, FROM_AMD64, FROM_ARM64)
     found = chosen(items, target, host)
-    assert (found.platform, found.target, found.crossing) == (host, target, True)
-    # One root for both targets: it is made once.
-    assert found.root == chosen(items, host, host).root
+    assert (found.platform, found.target, found.crossing, found.version) == (host, target, True, GCC)
     here, there = host.removeprefix("linux/"), target.removeprefix("linux/")
-    assert {("gcc-14", here), ("libstdc++-14-dev", here), ("libstdc++-14-dev", there), ("libc6", there)} <= names(found)
-    assert ("gcc-14", there) not in names(found)
-    assert ("binutils", there) not in names(found)
+    crossing = FROM_AMD64 if host == AMD64 else FROM_ARM64
+    assert names(found) == {(crossing.name, here), ("libstdc++-14-dev", there), ("libc6", there)}
+
+
+@pytest.mark.parametrize("target", BOTH)
+def test_what_gcc_compiles_with_does_not_follow_from_the_other_platform(target: Platform) -> None:
+    both = (*BASE, *NATIVE, FROM_AMD64, FROM_ARM64)
+    crossing = FROM_AMD64 if target == ARM64 else FROM_ARM64
+    alone = [item for item in (*BASE, *NATIVE) if item.platforms == (target,)] + [crossing]
+    for host in BOTH:
+        assert chosen(both, target, host) == chosen(alone, target, host, platforms=(target,))
 
 
 def test_gcc_is_emulated_where_it_is_not() -> None:
@@ -90,7 +96,7 @@ def test_one_platform_takes_no_other_into_its_root() -> None:
 
 
 def test_the_cross_compiler_of_another_series_is_none() -> None:
-    other = program("g++-13-aarch64-linux-gnu", AMD64, "13.3.0-1cross1")
+    other = program("g++-13-aarch64-linux-gnu", AMD64, "13.3.0-1cross1", roles=("cross",))
     assert chosen((*BASE, *NATIVE, other), ARM64, AMD64).platform == ARM64
 
 
