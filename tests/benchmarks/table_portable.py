@@ -7,11 +7,11 @@ docs/numerics/agreement.md.
 A cell is a host, a number of threads and a way to run (`zoo_run.py` has these): one process, whose answers are kept in
 a file of the folder CELLS. `run` makes the cells that are missing or incomplete, those that say most first, and may be
 ended and started again, or several times at once. It makes those whose names match a pattern, such as '*haswell*' or
-'*-2-jit'. Hosts are this CPU at each of its levels, emulated x86-64 CPUs (qemu-x86_64-static), and arm64 CPUs
-(qemu-aarch64-static, with ROOT a Debian for arm64 that has Python and JAX, such as an image's tree, and
-aarch64-linux-gnu-g++).
+'*-2-jit'. Hosts are this CPU at each of its levels, emulated x86-64 CPUs (qemu-x86_64-static), the same CPUs while this
+one executes what is compiled for them (other_cpu.c), and arm64 CPUs (qemu-aarch64-static, with ROOT a Debian for arm64
+that has Python and JAX, such as an image's tree, and aarch64-linux-gnu-g++).
 
-An emulated CPU compiles each program once: its cells with other numbers of threads load what the first compiled.
+Another CPU compiles each program once: its cells with other numbers of threads load what the first compiled.
 """
 
 import argparse
@@ -34,6 +34,8 @@ sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
 X86 = ("Haswell", "Skylake-Client", "EPYC-Rome", "EPYC-Milan")
 ARM = ("cortex-a72", "neoverse-n1", "max")
+AS = {f"as-{model.lower()}": model for model in X86}
+"""Hosts where this CPU executes what is compiled for another one."""
 THREADS = (2, 1, 3, 8, 16)
 STRIDE = 7
 WAYS = ("jit", "traced", "operations", "rows", "stock")
@@ -70,10 +72,11 @@ def cells():
     first += [Cell("native", threads, way) for way in (*WAYS[1:4], "repeated") for threads in THREADS[1:]]
     first += [Cell(host, 2, "compile") for host in COMPILED_ON]
     first += [Cell(host, threads, "ahead") for threads in THREADS for host in ("native", "native-v3")]
-    others = [Cell(host, threads, "ahead") for threads in THREADS[:2] for host in emulated]
+    others = [Cell(host, threads, "ahead") for threads in THREADS for host in emulated]
+    others += [Cell(host, threads, way) for threads in THREADS for way in (*WAYS[:4], "ahead") for host in AS]
     others += [Cell(host, 2, way) for way in WAYS[:4] for host in emulated]
     others += [Cell(host, threads, way) for way in WAYS[:4] for threads in THREADS[1:] for host in emulated]
-    return [*first, *others, *(Cell(host, 2, "stock") for host in emulated)]
+    return [*first, *others, *(Cell(host, 2, "stock") for host in (*AS, *emulated))]
 
 
 def command(cell, libraries, programs, compiled, arm64_root):
@@ -87,14 +90,24 @@ def command(cell, libraries, programs, compiled, arm64_root):
         return here
     if platform.machine() != "x86_64":
         return None
+    if arm:
+        inside = (
+            _in_arm64(arm64_root, libraries / "arm64", programs / "arm64", compiled, cell.host) if arm64_root else None
+        )
+        return inside and [*inside, *way]
     if cell.host == "native-v3":
         return [*here, "--level", "portable-v3"]
-    for model in X86:
-        if cell.host == model.lower():
-            return ["qemu-x86_64-static", "-cpu", model, *here] if shutil.which("qemu-x86_64-static") else None
-    if not arm64_root:
-        return None
-    return [*_in_arm64(arm64_root, libraries / "arm64", programs / "arm64", compiled, cell.host), *way]
+    before = _other_cpu(cell.host, libraries)
+    return before and [*before, *here]
+
+
+def _other_cpu(host, libraries):
+    """What has a command run on another x86-64 CPU, if this machine has it."""
+    if host in AS:
+        told = libraries / host
+        return [libraries / "other_cpu", told] if told.exists() else None
+    emulator = shutil.which("qemu-x86_64-static")
+    return emulator and [emulator, "-cpu", next(model for model in X86 if model.lower() == host)]
 
 
 def _in_arm64(root, libraries, programs, compiled, model):
@@ -110,13 +123,22 @@ def _in_arm64(root, libraries, programs, compiled, model):
 
 
 def compiled(folder, *, arm64):
-    """Compile the libraries of this platform, and of arm64 if it is emulated."""
+    """Compile the libraries of this platform, and of arm64 if it is emulated; ask CPUs what they say of themselves."""
     from conftest import HOST, compile_libraries
 
     for name, target, compiler in (("native", HOST, "g++"), ("arm64", "linux/arm64", "aarch64-linux-gnu-g++")):
         if name == "native" or arm64:
             (folder / name).mkdir(parents=True, exist_ok=True)
             compile_libraries(folder / name, compiler, target)
+    emulator = shutil.which("qemu-x86_64-static")
+    if platform.machine() == "x86_64" and emulator:
+        other_cpu = folder / "other_cpu"
+        if not other_cpu.exists():
+            line = ["gcc", "-O2", "-static", "-o", other_cpu, Path(__file__).with_name("other_cpu.c")]
+            subprocess.run(line, check=True)
+        for host in AS.keys() - {path.name for path in folder.iterdir()}:
+            told = subprocess.run([emulator, "-cpu", AS[host], other_cpu], check=True, stdout=subprocess.PIPE).stdout
+            (folder / host).write_bytes(told)
     return folder
 
 
