@@ -32,7 +32,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = REPOSITORY / "tests/kernels/portable"
 sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
-X86 = ("Haswell", "Skylake-Client", "EPYC-Rome", "EPYC-Milan")
+import other_cpu  # noqa: E402
+
+X86 = other_cpu.MODELS
 ARM = ("cortex-a72", "neoverse-n1", "max")
 AS = {f"as-{model.lower()}": model for model in X86}
 """Hosts where this CPU executes what is compiled for another one."""
@@ -97,17 +99,12 @@ def command(cell, libraries, programs, compiled, arm64_root):
         return inside and [*inside, *way]
     if cell.host == "native-v3":
         return [*here, "--level", "portable-v3"]
-    before = _other_cpu(cell.host, libraries)
+    if cell.host in AS:
+        before = other_cpu.prefix(libraries, AS[cell.host])
+    else:
+        emulator = shutil.which("qemu-x86_64-static")
+        before = emulator and [emulator, "-cpu", next(model for model in X86 if model.lower() == cell.host)]
     return before and [*before, *here]
-
-
-def _other_cpu(host, libraries):
-    """What has a command run on another x86-64 CPU, if this machine has it."""
-    if host in AS:
-        told = libraries / host
-        return [libraries / "other_cpu", told] if told.exists() else None
-    emulator = shutil.which("qemu-x86_64-static")
-    return emulator and [emulator, "-cpu", next(model for model in X86 if model.lower() == host)]
 
 
 def _in_arm64(root, libraries, programs, compiled, model):
@@ -123,22 +120,13 @@ def _in_arm64(root, libraries, programs, compiled, model):
 
 
 def compiled(folder, *, arm64):
-    """Compile the libraries of this platform, and of arm64 if it is emulated; ask CPUs what they say of themselves."""
+    """Compile the libraries of this platform, and of arm64 if it is emulated."""
     from conftest import HOST, compile_libraries
 
     for name, target, compiler in (("native", HOST, "g++"), ("arm64", "linux/arm64", "aarch64-linux-gnu-g++")):
         if name == "native" or arm64:
             (folder / name).mkdir(parents=True, exist_ok=True)
             compile_libraries(folder / name, compiler, target)
-    emulator = shutil.which("qemu-x86_64-static")
-    if platform.machine() == "x86_64" and emulator:
-        other_cpu = folder / "other_cpu"
-        if not other_cpu.exists():
-            line = ["gcc", "-O2", "-static", "-o", other_cpu, Path(__file__).with_name("other_cpu.c")]
-            subprocess.run(line, check=True)
-        for host in AS.keys() - {path.name for path in folder.iterdir()}:
-            told = subprocess.run([emulator, "-cpu", AS[host], other_cpu], check=True, stdout=subprocess.PIPE).stdout
-            (folder / host).write_bytes(told)
     return folder
 
 

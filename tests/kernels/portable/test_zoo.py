@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import other_cpu
 import pytest
 import zoo_run
 from agreement import LEVELS
@@ -131,6 +132,28 @@ def test_threads_and_levels_in_few(libraries):
     assert elsewhere(libraries, "--level", min(levels()), *names, threads=3) == {
         name: digest(compiled(name)) for name in names
     }
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        *((model, FEW[index::4]) for index, model in enumerate(other_cpu.MODELS)),
+        *(pytest.param(model, list(PROGRAMS), marks=pytest.mark.slow) for model in other_cpu.MODELS),
+    ],
+)
+def test_as_another_cpu(libraries, tmp_path, model, names):
+    """With its name and features; this CPU's silicon executes what is compiled and dispatched for it."""
+    prefix = other_cpu.prefix(tmp_path, model)
+    if prefix is None:
+        pytest.skip("needs qemu-x86_64-static, gcc, and a CPU and a kernel with CPUID faulting")
+    level = "from kernels.runtime.portable import library; print(library.level())"
+    line = [*prefix, sys.executable, "-c", level]
+    told = subprocess.run(line, cwd=Path(__file__).parents[3], check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert told == "portable-v3\n"
+    for mode in ("jit", "operations"):
+        found = elsewhere(libraries, "--mode", mode, *names, prefix=prefix)
+        assert found == {name: digest(compiled(name)) for name in names}
 
 
 @pytest.mark.slow
