@@ -82,7 +82,6 @@ tests last, which are the whole builds: at the end all workers but one had nothi
 
 
 @pytest.hookimpl(optionalhook=True)
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests also wait, for engines, registries and clocks."""
     return len(os.sched_getaffinity(0)) + 1

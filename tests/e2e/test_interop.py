@@ -99,7 +99,7 @@ def test_umoci_unpacks(without_jax: Path, tmp_path: Path) -> None:
 def test_podman_runs_it(ours: Path, layout: Path, mounts: tuple[Path, Path]) -> None:
     source, target = mounts
     place = Path(tempfile.mkdtemp(prefix="kp", dir="/var/tmp"))  # podman wants a short path
-    storage = ["--root", place / "s", "--runroot", place / "r", "--storage-driver", "vfs"]
+    storage = ["--root", place / "s", "--runroot", place / "r"]
     name = tool("podman", *storage, "pull", "-q", f"oci:{layout}:1.0.0").strip()
     try:
         tool(
