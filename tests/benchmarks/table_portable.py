@@ -230,7 +230,8 @@ def show(folder):
         if 0 < len(got) < len(programs_of(cell.way)):
             partial.append(cell.name)
     print(f"| host | threads | {' | '.join(COLUMNS.values())} |\n|---|---|{'---|' * len(COLUMNS)}")
-    for (host, threads), found in rows.items():
+    hosts = ["native", "native-v3", *AS, *(model.lower() for model in (*X86, *ARM))]
+    for (host, threads), found in sorted(rows.items(), key=lambda row: (hosts.index(row[0][0]), row[0][1])):
         if set(found.values()) != {NOT_RUN}:
             print(f"| {host} | {threads} | {' | '.join(found.get(way, '') for way in COLUMNS)} |")
     print(f"\nPrograms that differ anywhere under `portable`: {len(parted) or 'none'}.\n")
