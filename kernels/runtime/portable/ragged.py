@@ -163,12 +163,11 @@ def _contracted(dot: Dot, x: Array, y: Array, ends: Array) -> Array:
 
     def within(size: int) -> Callable[..., Array]:
         def computed(begin: Array, end: Array) -> Array:
-            first, places = _placed(begin[0] if len(ends) == 1 else np.int32(0), size, m)
-            inside = ((places >= begin[:, None]) & (places < end[:, None]))[:, :, None, None]
-            left, right = (lax.dynamic_slice_in_dim(one, first, size, 1) for one in (x, y))
+            inside = (np.arange(size, dtype=np.int32) < (end - begin)[:, None])[:, :, None, None]
+            left, right = (_from(begin, one, size) for one in (x, y))
             # A step of the chain with these two zeros is none: their product is -0, which moves nothing (C11).
             left, right = jnp.where(inside, left, _minus_zero(x)), jnp.where(inside, right, jnp.zeros_like(right))
-            return dot(left, right, (((0, 1, 2), (0, 1, 2)), ((), ())))
+            return dot(left, right, (((1, 0, 2), (1, 0, 2)), ((), ())))
 
         return computed
 
@@ -181,6 +180,15 @@ def _contracted(dot: Dot, x: Array, y: Array, ends: Array) -> Array:
 
     found: Array = lax.map(step, (_begins(ends).T, ends.T))
     return found
+
+
+def _from(begin: Array, x: Array, size: int) -> Array:
+    """So many places of (c, m, a, f) from `begin`, which is (1,) or (c,), and any others behind the last one."""
+    if len(begin) != 1:
+        turned: Array = jax.vmap(lambda one, by: jnp.roll(one, -by, 0))(x, begin)
+        return turned
+    first = jnp.minimum(begin[0], np.int32(x.shape[1] - size))
+    return jnp.roll(lax.dynamic_slice_in_dim(x, first, size, 1), first - begin[0], 1)
 
 
 def _minus_zero(x: Array) -> Array:

@@ -47,7 +47,7 @@ def dots(draw):
     """Operands' shapes and dimension numbers, of every order of dimensions."""
     shared = {kind: draw(st.lists(SIZES, max_size=2)) for kind in ("contracting", "batch")}
     if draw(st.booleans()) and shared["contracting"]:
-        shared["contracting"][0] = draw(st.sampled_from([0, 64, 255, 257, 513]))
+        shared["contracting"][0] = draw(st.sampled_from([0, 31, 32, 64, 255, 257, 513, 1024, 1057, 2049]))
     sides = []
     for _ in range(2):
         sizes = [*shared["contracting"], *shared["batch"], *draw(st.lists(SIZES, max_size=2))]
@@ -79,7 +79,8 @@ def test_dots_of_every_layout(case, formats, seed, special):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("rows", "inner", "columns"),
-    [(5, 600, 1100), (245, 30, 40), (500, 9, 33), (1, 300, 5000), (4, 40, 5000), (40, 300, 1), (1, 5000, 1)],
+    [(5, 600, 1100), (245, 30, 40), (500, 9, 33), (1, 300, 5000), (4, 40, 5000), (40, 300, 1), (1, 5000, 1),
+     (30, 1100, 70), (3, 2100, 600), (20, 3000, 1), (530, 1025, 2)],  # fmt: skip
 )
 def test_dots_larger_than_a_block(rows, inner, columns, dtype):
     lhs, rhs = numbers((rows, inner), dtype, 1), numbers((inner, columns), dtype, 2)
@@ -92,8 +93,10 @@ def test_dots_larger_than_a_block(rows, inner, columns, dtype):
     near = {"float32": 1e-4, "float64": 1e-10, "bfloat16": 2e-2, "float16": 2e-3}[dtype]
     wide = np.asarray(lhs, "float64"), np.asarray(rhs, "float64")
     scale = np.abs(wide[0]).max() * np.abs(wide[1]).max() * inner**0.5
+    true = wide[0] @ wide[1]
+    held = np.abs(true) < float(jnp.finfo(dtype).max)  # the others are infinite
     for one in found[0]:
-        assert np.abs(one.astype("float64") - wide[0] @ wide[1]).max() < near * scale
+        assert np.abs(np.where(held, one.astype("float64") - true, 0)).max() < near * scale
 
 
 @st.composite
@@ -194,6 +197,39 @@ def test_subnormals_are_kept():
     found = every(lambda a, b: dot(a, b, (((1,), (0,)), ((), ()))), lhs, rhs)
     assert_one_value(found)
     assert (found[0] == np.float32(40 * 2.0**-140)).all()
+
+
+@pytest.mark.parametrize("inner", [33, 1024, 1025, 5000])
+def test_long_sums_lose_little(inner):
+    """Every number is 1 + 2^-12, every product 1 + 2^-11 + 2^-24: one chain would lose the last part thousands of times."""
+    lhs = jnp.full((2, inner), 1 + 2.0**-12, "float32")
+    found = np.asarray(dot(lhs, lhs.T, (((1,), (0,)), ((), ()))), np.float64)
+    true = inner * (1 + 2.0**-12) ** 2
+    assert np.abs(found - true).max() <= 4 * np.spacing(np.float32(true))
+
+
+def test_the_order_of_a_sum():
+    """By hand: the chain of a block, blocks within a group, groups."""
+    x, y = (np.asarray(numbers((2100,), "float32", seed)) for seed in (1, 2))
+
+    def added(terms):
+        total = np.float32(0)
+        for term in terms:
+            total = np.float32(total + term)
+        return total
+
+    def chain(start, end):
+        total = np.float32(0)
+        for at in range(start, end):  # a product of two is exact in binary64, but the sum is rounded twice
+            total = np.float32(np.float64(x[at]) * np.float64(y[at]) + np.float64(total))
+        return total
+
+    def group(start, end):
+        return added(chain(at, min(at + 32, end)) for at in range(start, end, 32))
+
+    expected = added(group(at, min(at + 1024, 2100)) for at in range(0, 2100, 1024))
+    found = dot(jnp.asarray(x), jnp.asarray(y), (((0,), (0,)), ((), ())))
+    assert bits(found) == bits(expected)
 
 
 def test_zeros_of_either_sign_add_up_to_plus_zero():

@@ -1,4 +1,4 @@
-// What the referee's two contractions share: elements of any floating-point format, and the chain of C2.
+// What the referee's two contractions share: elements of any floating-point format, and the sum of C2.
 #pragma once
 
 #include <cstdint>
@@ -47,16 +47,16 @@ inline double element(const ffi::AnyBuffer& buffer, int64_t place) {
   }
 }
 
-// C1 and C2: a running sum in one of the two formats.
-class Chain {
+// C1 and C2: the sum of pairs, in one of the two formats.
+class Sum {
  public:
-  explicit Chain(bool wide) : wide_(wide) {}
+  explicit Sum(bool wide) : wide_(wide) {}
 
   void add(double a, double b) {
     if (wide_) {
-      sum64_ = std::fma(a, b, sum64_);
+      sum64_.add(a, b);
     } else {
-      sum32_ = std::fma(static_cast<float>(a), static_cast<float>(b), sum32_);
+      sum32_.add(static_cast<float>(a), static_cast<float>(b));
     }
   }
 
@@ -64,23 +64,46 @@ class Chain {
     void* data = buffer.untyped_data();
     switch (buffer.element_type()) {
       case ffi::DataType::F64:
-        static_cast<double*>(data)[place] = one_nan(sum64_);
+        static_cast<double*>(data)[place] = one_nan(sum64_.value());
         break;
       case ffi::DataType::F32:
-        static_cast<float*>(data)[place] = one_nan(sum32_);
+        static_cast<float*>(data)[place] = one_nan(sum32_.value());
         break;
       case ffi::DataType::F16:
-        static_cast<uint16_t*>(data)[place] = to_binary16(sum32_);
+        static_cast<uint16_t*>(data)[place] = to_binary16(sum32_.value());
         break;
       default:
-        static_cast<uint16_t*>(data)[place] = to_bfloat16(sum32_);
+        static_cast<uint16_t*>(data)[place] = to_bfloat16(sum32_.value());
     }
   }
 
  private:
+  template <typename T>
+  struct Levels {
+    int64_t pairs = 0;
+    T block = 0, group = 0, total = 0;
+
+    void add(T a, T b) {
+      block = std::fma(a, b, block);
+      ++pairs;
+      if (pairs % 32 == 0) {
+        group = group + block;
+        block = 0;
+      }
+      if (pairs % 1024 == 0) {
+        total = total + group;
+        group = 0;
+      }
+    }
+    T value() const {
+      const T last_group = pairs % 32 == 0 ? group : group + block;
+      return pairs % 1024 == 0 ? total : total + last_group;
+    }
+  };
+
   bool wide_;
-  float sum32_ = 0;
-  double sum64_ = 0;
+  Levels<float> sum32_;
+  Levels<double> sum64_;
 };
 
 // C1: floating-point formats, and binary64 operands only for a binary64 result.

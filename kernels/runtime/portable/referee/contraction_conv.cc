@@ -29,7 +29,7 @@ ffi::Error Conv(ffi::AnyBuffer lhs, ffi::AnyBuffer rhs, ffi::Result<ffi::AnyBuff
     kernel[rhs_spec[0]] = feature;
     in[lhs_spec[0]] = at[out_spec[0]] + out_sizes[out_spec[0]] * (feature / (all_features / batch_groups));
     const int64_t first_feature = window.back() * (feature / (all_features / groups));
-    Chain chain(out.element_type() == ffi::DataType::F64);
+    Sum sum(out.element_type() == ffi::DataType::F64);
     Index k(window.size(), 0);
     if (!no_pairs) {
       do {
@@ -44,10 +44,10 @@ ffi::Error Conv(ffi::AnyBuffer lhs, ffi::AnyBuffer rhs, ffi::Result<ffi::AnyBuff
         kernel[rhs_spec[1]] = k.back();
         in[lhs_spec[1]] = first_feature + k.back();
         const double value = hole ? 0.0 : element(lhs, place_of(in, in_sizes));
-        chain.add(value, element(rhs, place_of(kernel, kernel_sizes)));
+        sum.add(value, element(rhs, place_of(kernel, kernel_sizes)));
       } while (next(k, window));
     }
-    chain.write(out, place_of(at, out_sizes));
+    sum.write(out, place_of(at, out_sizes));
   } while (next(at, shape));
   return ffi::Error::Success();
 }

@@ -35,15 +35,15 @@ ffi::Error Dot(ffi::AnyBuffer lhs, ffi::AnyBuffer rhs, ffi::Result<ffi::AnyBuffe
     for (size_t i = 0; i < lhs_batch.size(); ++i, ++d) left[lhs_batch[i]] = right[rhs_batch[i]] = at[d];
     for (const int64_t free : lhs_free) left[free] = at[d++];
     for (const int64_t free : rhs_free) right[free] = at[d++];
-    Chain chain(out.element_type() == ffi::DataType::F64);
+    Sum sum(out.element_type() == ffi::DataType::F64);
     Index k(inner.size(), 0);
     if (!no_pairs) {
       do {
         for (size_t i = 0; i < k.size(); ++i) left[lhs_contracting[i]] = right[rhs_contracting[i]] = k[i];
-        chain.add(element(lhs, place_of(left, lhs.dimensions())), element(rhs, place_of(right, rhs.dimensions())));
+        sum.add(element(lhs, place_of(left, lhs.dimensions())), element(rhs, place_of(right, rhs.dimensions())));
       } while (next(k, inner));
     }
-    chain.write(out, place_of(at, out.dimensions()));
+    sum.write(out, place_of(at, out.dimensions()));
   } while (next(at, shape));
   return ffi::Error::Success();
 }

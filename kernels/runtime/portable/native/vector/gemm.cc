@@ -1,4 +1,4 @@
-// The blocked product: panels packed into cache, the kernel over them, partial sums kept between panels of k.
+// The blocked product: panels packed into cache, the kernel over them, sums kept between panels of k.
 #include "native/gemm.h"
 
 #include <algorithm>
@@ -20,6 +20,7 @@ struct Blocks {
   static constexpr int64_t kRows = Shape<T>::kRows, kColumns = Shape<T>::kColumns;
   // A tile of rows of packed left operand stays in L1, all columns of packed right operand in L2 (512 KiB).
   static constexpr int64_t kInner = 1024 / sizeof(T);
+  static_assert(kInner % kBlock == 0 && kGroup % kInner == 0, "a panel is whole blocks, a group whole panels");
   static constexpr int64_t kRight = 2048 / sizeof(T) / kColumns * kColumns;
 };
 
@@ -47,16 +48,27 @@ void staged(Kernel<T> kernel, int64_t inner, const T* left, const T* right, T* r
   }
 }
 
-// Where a block's sums are kept: in the result itself, or in `sums` if the result is narrower.
+constexpr int64_t kKept = 512;  // rows and columns of a block that is kept: 1 MiB of sums in binary32
+
+// Whether a block's sums are kept in the thread's memory: where the result is narrower, or holds the sum of the groups
+// while the one of a group is made.
+template <typename T>
+bool kept(const Contraction& problem) {
+  const Format own = std::is_same_v<T, float> ? Format::kFloat : Format::kDouble;
+  return problem.result.format != own || problem.lhs.inner.size() > kGroup;
+}
+
+// Where the sums of a block of the result are made: in the result itself, or in `sums_` and, of groups, `totals_`.
 template <typename T>
 class Target {
  public:
-  Target(const Result& result, const Block& block) : result_(result), block_(block) {
-    if (narrow()) {
-      stride_ = block.columns;
-      sums_ = scratch<T, Slot::kSums>(block.rows * stride_ + Simd<T>::kLanes);
-      for (int64_t i = 0; i < Shape<T>::kRows; ++i) starts_[i] = i * stride_;
-    }
+  Target(const Contraction& problem, const Block& block) : result_(problem.result), block_(block) {
+    if (!kept<T>(problem)) return;
+    stride_ = block.columns;
+    const int64_t room = block.rows * stride_ + Simd<T>::kLanes;
+    sums_ = scratch<T, Slot::kSums>(room);
+    totals_ = problem.lhs.inner.size() > kGroup ? scratch<T, Slot::kTotals>(room) : nullptr;
+    for (int64_t i = 0; i < Shape<T>::kRows; ++i) starts_[i] = i * stride_;
   }
 
   void add(int64_t inner, const T* left, const T* right, int64_t row, int64_t rows, int64_t column, int64_t columns,
@@ -64,7 +76,7 @@ class Target {
     const int vectors = static_cast<int>((columns + Simd<T>::kLanes - 1) / Simd<T>::kLanes);
     const Kernel<T> run = kernel<T>(static_cast<int>(rows), vectors);
     constexpr int64_t kStride = Shape<T>::kColumns;
-    if (narrow()) {
+    if (sums_ != nullptr) {
       T* data = sums_ + row * stride_ + column;
       run(inner, left, right, kStride, Tile<T>{data, starts_, columns, first, last});
       return;
@@ -86,24 +98,33 @@ class Target {
     }
   }
 
+  // The sums of a group are whole.
+  void close_group(bool first) {
+    if (totals_ == nullptr) return;
+    const int64_t count = block_.rows * stride_;
+    for (int64_t i = 0; i < count; ++i) totals_[i] = (first ? T{0} : totals_[i]) + sums_[i];
+  }
+
   void finish() {
-    if constexpr (std::is_same_v<T, float>) {
-      if (result_.format == Format::kBfloat) round<Bfloat>();
-      if (result_.format == Format::kHalf) round<Half>();
+    if (sums_ == nullptr) return;
+    if constexpr (std::is_same_v<T, double>) {
+      write<double>();
+    } else {
+      if (result_.format == Format::kFloat) write<float>();
+      if (result_.format == Format::kBfloat) write<Bfloat>();
+      if (result_.format == Format::kHalf) write<Half>();
     }
   }
 
  private:
-  bool narrow() const { return result_.format != (std::is_same_v<T, float> ? Format::kFloat : Format::kDouble); }
-
   template <typename S>
-  void round() {
+  void write() {
     S* data = static_cast<S*>(result_.data) + result_.batch[block_.batch];
     const int64_t* columns = result_.columns.at(block_.column);
     const bool follow = result_.columns.run(block_.column) >= block_.columns;
     for (int64_t i = 0; i < block_.rows; ++i) {
       S* row = data + result_.rows[block_.row + i];
-      const float* sums = sums_ + i * stride_;
+      const T* sums = (totals_ != nullptr ? totals_ : sums_) + i * stride_;
       if (follow) {
         round_row(sums, block_.columns, row + columns[0]);
       } else {
@@ -115,6 +136,7 @@ class Target {
   const Result& result_;
   const Block& block_;
   T* sums_ = nullptr;
+  T* totals_ = nullptr;
   int64_t stride_ = 0;
   int64_t starts_[Shape<T>::kRows];
 };
@@ -122,15 +144,13 @@ class Target {
 template <typename T>
 void compute(const Contraction& problem, const Block& block) {
   using B = Blocks<T>;
-  const int64_t inner = problem.lhs.inner.size();
-  const int64_t panels = std::max<int64_t>(1, (inner + B::kInner - 1) / B::kInner);
-  const int64_t depth = (inner + panels - 1) / panels;
+  const int64_t inner = problem.lhs.inner.size(), depth = std::min(inner, B::kInner);
   T* left = scratch<T, Slot::kLeft>(B::kRows * depth + Simd<T>::kLanes);
   T* right = scratch<T, Slot::kRight>(std::min(B::kRight, block.columns + B::kColumns) * depth + Simd<T>::kLanes);
-  Target<T> target(problem.result, block);
-  for (int64_t panel = 0; panel < panels; ++panel) {
-    const int64_t begin = std::min(panel * depth, inner), end = std::min(begin + depth, inner);
-    const bool first = panel == 0, last = panel == panels - 1;
+  Target<T> target(problem, block);
+  for (int64_t begin = 0; begin == 0 || begin < inner; begin += B::kInner) {  // of nothing, one empty panel
+    const int64_t end = std::min(begin + B::kInner, inner);
+    const bool first = begin % kGroup == 0, last = end == inner;
     for (int64_t jc = 0; jc < block.columns; jc += B::kRight) {
       const int64_t columns = std::min(B::kRight, block.columns - jc);
       for (int64_t j = 0; j < columns; j += B::kColumns) {
@@ -148,6 +168,7 @@ void compute(const Contraction& problem, const Block& block) {
         }
       }
     }
+    if (last || end % kGroup == 0) target.close_group(end <= kGroup);
   }
   target.finish();
 }
@@ -159,10 +180,8 @@ void blocked(ffi::ThreadPool& pool, const Contraction& problem) {
   using B = Blocks<T>;
   const int64_t batch = problem.result.batch.size(), rows = problem.result.rows.size();
   const int64_t columns = problem.result.columns.size(), inner = std::max<int64_t>(problem.lhs.inner.size(), 1);
-  const bool narrow = problem.result.format != (std::is_same_v<T, float> ? Format::kFloat : Format::kDouble);
-  // A narrow result's sums stay in the thread's memory for all of k: 1 MiB of them.
-  int64_t height = narrow ? std::min<int64_t>(rows, 512) : rows;
-  int64_t width = narrow ? std::min<int64_t>(columns, 512) : columns;
+  int64_t height = kept<T>(problem) ? std::min(rows, kKept) : rows;
+  int64_t width = kept<T>(problem) ? std::min(columns, kKept) : columns;
   const int64_t threads = pool.num_threads();
   while (threads > 1 && batch * pieces(rows, height) * pieces(columns, width) < 2 * threads &&
          height * width * inner >= 2 * kWorthwhile && (height > B::kRows || width > B::kColumns)) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "native/block_sum.h"
 #include "native/gemm_kernel.h"
 #include "native/gemm_pack.h"
 #include "native/gemm_scratch.h"
@@ -24,6 +25,29 @@ template <typename T>
 T chain(T a, T b, T sum) {
   if constexpr (std::is_same_v<T, float>) return __builtin_fmaf(a, b, sum);
   if constexpr (std::is_same_v<T, double>) return __builtin_fma(a, b, sum);
+}
+
+// One element of each row.
+template <typename T>
+typename Simd<T>::V gathered(const T* const* rows, int64_t at) {
+  T lanes[Simd<T>::kLanes];
+  for (int i = 0; i < Simd<T>::kLanes; ++i) lanes[i] = rows[i][at];
+  return Simd<T>::load(lanes);
+}
+
+// The chain of steps [k, end), lane by lane of rows on both sides.
+template <typename T>
+typename Simd<T>::V chain_of(const T* const* left, const T* const* right, int64_t k, int64_t end) {
+  using S = Simd<T>;
+  typename S::V sum = S::zero();
+  for (; k + S::kSteps <= end; k += S::kSteps) {
+    typename S::V a[S::kSteps], b[S::kSteps];
+    S::transpose(left, k, a);
+    S::transpose(right, k, b);
+    for (int s = 0; s < S::kSteps; ++s) sum = S::fma(a[s], b[s], sum);
+  }
+  for (; k < end; ++k) sum = S::fma(gathered<T>(left, k), gathered<T>(right, k), sum);
+  return sum;
 }
 
 // Functions are compiled for R = 1, 2, 4 or 8 rows, and the other numbers of rows computed by the next greater of them:
@@ -46,23 +70,37 @@ const T* left_of(const Contraction& problem, int64_t batch) {
   return left;
 }
 
-// kSteps steps of R chains, for `count` columns: right[s] and result[r] are rows of elements.
+// A block's chains of some columns on their way through memory, a row for each of R.
+template <typename T>
+struct Rows {
+  T* const* chains;
+  T* const* sums;
+  bool opens, closes;  // whether these steps are the first and the last ones of a block
+  bool first, last;    // whether the block is the first that is added to the sums, and the last one of all
+};
+
+// kSteps steps of R chains, for `count` columns: right[s] are rows of elements.
 template <typename T, int R, int kSteps>
-void stream_steps(const T* const* right, const T* left, T* const* result, int64_t count, bool first, bool last) {
+void stream_steps(const T* const* right, const T* left, const Rows<T>& rows, int64_t count) {
   using S = Simd<T>;
   for (int64_t j = 0; j < count; j += S::kLanes) {
     const int64_t rest = count - j;
     const bool whole = rest >= S::kLanes;
+    const auto load = [&](const T* from) { return whole ? S::load(from + j) : S::load_part(from + j, rest); };
     typename S::V column[kSteps];
-    for (int s = 0; s < kSteps; ++s) column[s] = whole ? S::load(right[s] + j) : S::load_part(right[s] + j, rest);
+    for (int s = 0; s < kSteps; ++s) column[s] = load(right[s]);
     for (int r = 0; r < R; ++r) {
-      typename S::V sum = first ? S::zero() : whole ? S::load(result[r] + j) : S::load_part(result[r] + j, rest);
+      typename S::V sum = rows.opens ? S::zero() : load(rows.chains[r]);
       for (int s = 0; s < kSteps; ++s) sum = S::fma(S::set(left[s * kStride<R> + r]), column[s], sum);
-      if (last) sum = S::canonical(sum);
+      if (rows.closes) {
+        sum = (rows.first ? S::zero() : load(rows.sums[r])) + sum;
+        if (rows.last) sum = S::canonical(sum);
+      }
+      T* to = (rows.closes ? rows.sums : rows.chains)[r] + j;
       if (whole) {
-        S::store(result[r] + j, sum);
+        S::store(to, sum);
       } else {
-        S::store_part(result[r] + j, rest, sum);
+        S::store_part(to, rest, sum);
       }
     }
   }
@@ -72,30 +110,45 @@ void stream_steps(const T* const* right, const T* left, T* const* result, int64_
 template <typename T, int R>
 void stream(const Contraction& problem, int64_t batch, const T* left, int64_t column, int64_t count) {
   constexpr int kSteps = R == 1 ? 8 : 4;
+  static_assert(kBlock % kSteps == 0);
   const T* right = static_cast<const T*>(problem.rhs.data) + problem.rhs.batch[batch] + problem.rhs.free[column];
   const int64_t* inner = problem.rhs.inner.at(0);
   const int64_t steps = problem.rhs.inner.size();
   const int64_t used = problem.result.rows.size();
-  T* result[R];
-  for (int r = 0; r < used; ++r) {
-    result[r] = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[r] +
-                problem.result.columns[column];
-  }
-  if (used < R) std::fill(result + used, result + R, scratch<T, Slot::kSums>(count));
-  if (steps == 0) {
-    for (T* row : result) std::fill(row, row + count, T{0});
+  const bool groups = steps > kGroup;
+  T* chains = scratch<T, Slot::kChains>(R * count);
+  T* sums = groups || used < R ? scratch<T, Slot::kSums>(R * count) : nullptr;
+  T *result[R], *of_blocks[R], *of_group[R];
+  for (int r = 0; r < R; ++r) {
+    of_blocks[r] = chains + r * count;
+    if (r < used) {
+      result[r] = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[r] +
+                  problem.result.columns[column];
+    }
+    of_group[r] = groups || r >= used ? sums + r * count : result[r];
   }
   const T* rows[kSteps];
   for (int64_t k = 0; k < steps;) {
     const int taken = steps - k >= kSteps ? kSteps : 1;
     for (int s = 0; s < taken; ++s) rows[s] = right + inner[k + s];
-    const bool first = k == 0, last = k + taken == steps;
+    const int64_t end = k + taken;
+    const Rows<T> now{of_blocks,         of_group,      k % kBlock == 0, end % kBlock == 0 || end == steps,
+                      k % kGroup < kBlock, end == steps && !groups};
     if (taken == kSteps) {
-      stream_steps<T, R, kSteps>(rows, left + k * kStride<R>, result, count, first, last);
+      stream_steps<T, R, kSteps>(rows, left + k * kStride<R>, now, count);
     } else {
-      stream_steps<T, R, 1>(rows, left + k * kStride<R>, result, count, first, last);
+      stream_steps<T, R, 1>(rows, left + k * kStride<R>, now, count);
     }
-    k += taken;
+    k = end;
+    if (!groups || (k % kGroup != 0 && k != steps)) continue;
+    for (int r = 0; r < used; ++r) {
+      T* to = result[r];
+      const T* from = of_group[r];
+      for (int64_t j = 0; j < count; ++j) {
+        const T total = (k <= kGroup ? T{0} : to[j]) + from[j];
+        to[j] = k == steps ? canonical(total) : total;
+      }
+    }
   }
 }
 
@@ -108,34 +161,41 @@ constexpr int kRegisters = R > 4 || sizeof(typename Simd<T>::V) == 64 ? 1 : 2;
 template <typename T, int R>
 void dots(const Contraction& problem, int64_t batch, const T* left, int64_t column, int64_t count) {
   using S = Simd<T>;
-  constexpr int kWidth = kRegisters<T, R> * S::kLanes;
+  using V = typename S::V;
+  constexpr int kVectors = kRegisters<T, R>, kWidth = kVectors * S::kLanes;
   const T* right = static_cast<const T*>(problem.rhs.data) + problem.rhs.batch[batch] + problem.rhs.inner[0];
   const int64_t steps = problem.rhs.inner.size();
   const T* lanes[kWidth];
   for (int64_t i = 0; i < kWidth; ++i) lanes[i] = right + problem.rhs.free[column + (i < count ? i : 0)];
   keep_in_memory(lanes);
-  typename S::V sums[R][kRegisters<T, R>];
-  for_each<R, kRegisters<T, R>>([&](int r, int v) { sums[r][v] = S::zero(); });
-  int64_t k = 0;
-  for (; k + S::kSteps <= steps; k += S::kSteps) {
-    for (int v = 0; v < kRegisters<T, R>; ++v) {
-      typename S::V elements[S::kSteps];
-      S::transpose(lanes + v * S::kLanes, k, elements);
-      for (int s = 0; s < S::kSteps; ++s) {
-        for (int r = 0; r < R; ++r)
-          sums[r][v] = S::fma(S::set(left[(k + s) * kStride<R> + r]), elements[s], sums[r][v]);
+  BlockSum<S> sums[R][kVectors];
+  for (int64_t k = 0; k < steps;) {
+    const int64_t end = std::min(k + kBlock, steps);
+    V chains[R][kVectors];
+    for_each<R, kVectors>([&](int r, int v) { chains[r][v] = S::zero(); });
+    for (; k + S::kSteps <= end; k += S::kSteps) {
+      for (int v = 0; v < kVectors; ++v) {
+        V elements[S::kSteps];
+        S::transpose(lanes + v * S::kLanes, k, elements);
+        for (int s = 0; s < S::kSteps; ++s) {
+          for (int r = 0; r < R; ++r)
+            chains[r][v] = S::fma(S::set(left[(k + s) * kStride<R> + r]), elements[s], chains[r][v]);
+        }
       }
     }
+    for (; k < end; ++k) {  // the last ones of a row
+      for (int v = 0; v < kVectors; ++v) {
+        const V elements = gathered<T>(lanes + v * S::kLanes, k);
+        for (int r = 0; r < R; ++r) chains[r][v] = S::fma(S::set(left[k * kStride<R> + r]), elements, chains[r][v]);
+      }
+    }
+    for_each<R, kVectors>([&](int r, int v) { sums[r][v].add(chains[r][v], end); });
   }
   for (int r = 0; r < problem.result.rows.size(); ++r) {
     T row[kWidth];
-    for (int v = 0; v < kRegisters<T, R>; ++v) S::store(row + v * S::kLanes, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) S::store(row + v * S::kLanes, S::canonical(sums[r][v].value()));
     T* result = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[r];
-    for (int64_t i = 0; i < count; ++i) {
-      T sum = row[i];
-      for (int64_t rest = k; rest < steps; ++rest) sum = chain(left[rest * kStride<R> + r], lanes[i][rest], sum);
-      result[problem.result.columns[column + i]] = canonical(sum);
-    }
+    for (int64_t i = 0; i < count; ++i) result[problem.result.columns[column + i]] = row[i];
   }
 }
 
@@ -144,6 +204,7 @@ void dots(const Contraction& problem, int64_t batch, const T* left, int64_t colu
 template <typename T, int kColumns>
 void across(const Contraction& problem, int64_t column, int64_t batch, int64_t count) {
   using S = Simd<T>;
+  using V = typename S::V;
   const T* left = static_cast<const T*>(problem.lhs.data) + problem.lhs.batch[batch] + problem.lhs.free[0];
   const T* right = static_cast<const T*>(problem.rhs.data) + problem.rhs.batch[batch];
   T* result = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[0];
@@ -152,35 +213,42 @@ void across(const Contraction& problem, int64_t column, int64_t batch, int64_t c
   for (int64_t j = 0; j < count; j += S::kLanes) {
     const int64_t rest = count - j;
     const bool whole = rest >= S::kLanes;
-    typename S::V sums[kColumns];
-    for (auto& sum : sums) sum = S::zero();
-    for (int64_t k = 0; k < steps; ++k) {
-      const T* weight = left + problem.lhs.inner[k] + j;
-      const T* place = right + problem.rhs.inner[k] + j;
-      const typename S::V element = whole ? S::load(weight) : S::load_part(weight, rest);
-      for (int c = 0; c < kColumns; ++c) {
-        const typename S::V other = whole ? S::load(place + columns[c]) : S::load_part(place + columns[c], rest);
-        sums[c] = S::fma(element, other, sums[c]);
+    BlockSum<S> sums[kColumns];
+    for (int64_t k = 0; k < steps;) {
+      const int64_t end = std::min(k + kBlock, steps);
+      V chains[kColumns];
+      for (auto& chain : chains) chain = S::zero();
+      for (; k < end; ++k) {
+        const T* weight = left + problem.lhs.inner[k] + j;
+        const T* place = right + problem.rhs.inner[k] + j;
+        const V element = whole ? S::load(weight) : S::load_part(weight, rest);
+        for (int c = 0; c < kColumns; ++c) {
+          const V other = whole ? S::load(place + columns[c]) : S::load_part(place + columns[c], rest);
+          chains[c] = S::fma(element, other, chains[c]);
+        }
       }
+      for (int c = 0; c < kColumns; ++c) sums[c].add(chains[c], end);
     }
     for (int c = 0; c < kColumns; ++c) {
       T* to = result + problem.result.columns[column + c] + j;
+      const V sum = S::canonical(sums[c].value());
       if (whole) {
-        S::store(to, S::canonical(sums[c]));
+        S::store(to, sum);
       } else {
-        S::store_part(to, rest, S::canonical(sums[c]));
+        S::store_part(to, rest, sum);
       }
     }
   }
 }
 
-// One row and one column, inner elements that follow one another on both sides: registers hold batch elements.
+// One row and one column, inner elements that follow one another on both sides. Registers hold batch elements, `count`
+// of them.
 template <typename T>
 void paired(const Contraction& problem, int64_t batch, int64_t count) {
   using S = Simd<T>;
+  using V = typename S::V;
   const int64_t steps = problem.rhs.inner.size();
-  const T* left[S::kLanes];
-  const T* right[S::kLanes];
+  const T *left[S::kLanes], *right[S::kLanes];
   for (int64_t i = 0; i < S::kLanes; ++i) {
     const int64_t at = batch + (i < count ? i : 0);
     left[i] = static_cast<const T*>(problem.lhs.data) + problem.lhs.batch[at] + problem.lhs.free[0];
@@ -190,24 +258,51 @@ void paired(const Contraction& problem, int64_t batch, int64_t count) {
   }
   keep_in_memory(left);
   keep_in_memory(right);
-  T sums[S::kLanes] = {};
-  int64_t k = 0;
-  if (count > 1) {
-    typename S::V wide = S::zero();
-    for (; k + S::kSteps <= steps; k += S::kSteps) {
-      typename S::V a[S::kSteps], b[S::kSteps];
-      S::transpose(left, k, a);
-      S::transpose(right, k, b);
-      for (int s = 0; s < S::kSteps; ++s) wide = S::fma(a[s], b[s], wide);
-    }
-    S::store(sums, wide);
+  BlockSum<S> sums;
+  for (int64_t k = 0; k < steps;) {
+    const int64_t end = std::min(k + kBlock, steps);
+    sums.add(chain_of<T>(left, right, k, end), end);
+    k = end;
   }
+  T row[S::kLanes];
+  S::store(row, S::canonical(sums.value()));
   for (int64_t i = 0; i < count; ++i) {
-    T sum = sums[i];
-    for (int64_t rest = k; rest < steps; ++rest) sum = chain(left[i][rest], right[i][rest], sum);
     T* result = static_cast<T*>(problem.result.data) + problem.result.batch[batch + i];
-    result[problem.result.rows[0] + problem.result.columns[0]] = canonical(sum);
+    result[problem.result.rows[0] + problem.result.columns[0]] = row[i];
   }
+}
+
+// The same for one batch element. Registers hold blocks, which then are added up one after the other.
+template <typename T>
+void alone(const Contraction& problem, int64_t batch) {
+  using S = Simd<T>;
+  const int64_t steps = problem.rhs.inner.size();
+  const T* a = static_cast<const T*>(problem.lhs.data) + problem.lhs.batch[batch] + problem.lhs.free[0];
+  const T* b = static_cast<const T*>(problem.rhs.data) + problem.rhs.batch[batch] + problem.rhs.free[0];
+  a += problem.lhs.inner[0];
+  b += problem.rhs.inner[0];
+  BlockSum<Scalar<T>> sum;
+  int64_t k = 0;
+  for (; k + S::kLanes * kBlock <= steps; k += S::kLanes * kBlock) {
+    const T *left[S::kLanes], *right[S::kLanes];
+    for (int64_t i = 0; i < S::kLanes; ++i) {
+      left[i] = a + k + i * kBlock;
+      right[i] = b + k + i * kBlock;
+    }
+    keep_in_memory(left);
+    keep_in_memory(right);
+    T chains[S::kLanes];
+    S::store(chains, chain_of<T>(left, right, 0, kBlock));
+    for (int64_t i = 0; i < S::kLanes; ++i) sum.add(chains[i], k + (i + 1) * kBlock);
+  }
+  while (k < steps) {
+    const int64_t end = std::min(k + kBlock, steps);
+    T one = 0;
+    for (; k < end; ++k) one = chain(a[k], b[k], one);
+    sum.add(one, end);
+  }
+  T* result = static_cast<T*>(problem.result.data) + problem.result.batch[batch];
+  result[problem.result.rows[0] + problem.result.columns[0]] = canonical(sum.value());
 }
 
 // Every batch element's columns in pieces of `width`, as work(batch, left, column, count).
@@ -231,8 +326,8 @@ void over_columns(ffi::ThreadPool& pool, const Contraction& problem, int64_t wid
 template <typename T, int R>
 void stream_all(ffi::ThreadPool& pool, const Contraction& problem) {
   const int64_t columns = problem.result.columns.size();
-  // Sums of a piece take 16 KiB at most; each thread gets one if they are many enough.
-  const int64_t most = 16384 / static_cast<int64_t>(sizeof(T)) / R;
+  // Chains and sums of a piece take 8 KiB each at most; each thread gets one if they are many enough.
+  const int64_t most = 8192 / static_cast<int64_t>(sizeof(T)) / R;
   const int64_t shared = (columns / std::max<int64_t>(1, pool.num_threads()) / 64 + 1) * 64;
   over_columns<T, R>(pool, problem, std::min(most, std::max<int64_t>(shared, 256)),
                      [&](int64_t batch, const T* left, int64_t column, int64_t count) {
@@ -269,7 +364,8 @@ void paired_all(ffi::ThreadPool& pool, const Contraction& problem) {
   const int64_t grain = std::max<int64_t>(1, kWorthwhile / inner / Simd<T>::kLanes) * Simd<T>::kLanes;
   parallel(pool, batch, grain, [&](int64_t begin, int64_t end) {
     for (; begin < end; begin += Simd<T>::kLanes) {
-      paired<T>(problem, begin, std::min<int64_t>(Simd<T>::kLanes, end - begin));
+      const int64_t count = std::min<int64_t>(Simd<T>::kLanes, end - begin);
+      count == 1 ? alone<T>(problem, begin) : paired<T>(problem, begin, count);
     }
   });
 }
