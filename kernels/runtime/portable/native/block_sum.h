@@ -1,5 +1,5 @@
 // The levels of C2's sum (docs/numerics/contraction.md): a chain of fma within a block of pairs, blocks added up to a
-// group's sum, groups to the result.
+// panel's sum, panels to a span's, and spans to the result.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@
 namespace portable {
 
 inline constexpr int64_t kBlock = 32;           // pairs of a block, one chain
-inline constexpr int64_t kGroup = 32 * kBlock;  // pairs of a group
+inline constexpr int64_t kPanel = 8 * kBlock;   // pairs of a panel
+inline constexpr int64_t kSpan = 32 * kPanel;   // pairs of a span
 
 template <typename T>
 struct Scalar {
@@ -23,16 +24,18 @@ class BlockSum {
  public:
   // `end`: how many pairs are in, with this block's.
   void add(V chain, int64_t end) {
-    group_ = group_ + chain;
-    if (end % kGroup == 0) {
-      total_ = total_ + group_;
-      group_ = V{};
-    }
+    panel_ = panel_ + chain;
+    if (end % kPanel != 0) return;
+    span_ = span_ + panel_;
+    panel_ = V{};
+    if (end % kSpan != 0) return;
+    total_ = total_ + span_;
+    span_ = V{};
   }
-  V value() const { return total_ + group_; }  // a group without blocks is +0, and no sum is -0
+  V value() const { return total_ + (span_ + panel_); }  // what is empty is +0, and no sum is -0
 
  private:
-  V group_{}, total_{};
+  V panel_{}, span_{}, total_{};
 };
 
 }  // namespace portable

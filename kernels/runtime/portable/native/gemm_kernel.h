@@ -22,14 +22,14 @@ struct Shape {
   static constexpr int kColumns = kVectors * Simd<T>::kLanes;
 };
 
-// A tile of sums of blocks: row i starts at data + rows[i].
+// A tile of a span's sums: row i starts at data + rows[i].
 template <typename T>
 struct Tile {
   T* data;
   const int64_t* rows;
   int64_t columns;  // 1 … kVectors * kLanes; nothing beyond is read or written
-  bool first;       // no block came before: start from +0
-  bool last;        // none comes after: NaN becomes the one NaN
+  bool first;       // no panel of the span came before: start from +0
+  bool last;        // none comes after at all: NaN becomes the one NaN
 };
 
 // work(row, vector) for all of a tile, unrolled.
@@ -42,23 +42,21 @@ inline void for_each(const Work& work) {
   }
 }
 
-// left: [inner][Shape::kRows], right: [inner][stride], with all lanes of all vectors readable. Blocks of C2 begin at
-// multiples of kBlock. Their chains are added to the tile in memory, for which there are no registers.
+// Adds a panel of C2 to a tile. left: [inner][Shape::kRows], right: [inner][stride], with all lanes of all vectors
+// readable. The panel's sums are in memory of this function's own: there are no registers for them, and the rows of a
+// result, far apart, would share a few sets of the first cache.
 template <typename T, int R, int kVectors>
 void multiply(int64_t inner, const T* left, const T* right, int64_t stride, const Tile<T>& tile) {
   using S = Simd<T>;
   using V = typename S::V;
   constexpr int kLanes = S::kLanes;
-  T* rows[R];
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) rows[i] = tile.data + tile.rows[i];
-  const int64_t rest = tile.columns - (kVectors - 1) * kLanes;  // lanes of the last vector
+  alignas(64) T panel[R * kVectors * kLanes];
+  const auto of_panel = [&panel](int i, int v) { return panel + (i * kVectors + v) * kLanes; };
+  V sums[R][kVectors];
   for (int64_t block = 0; block == 0 || block < inner; block += kBlock) {
     const int64_t steps = inner - block < kBlock ? inner - block : kBlock;
-    V sums[R][kVectors];
     for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::zero(); });
-#pragma GCC unroll 4
-    for (int64_t k = 0; k < steps; ++k) {
+    for (int64_t k = 0; k < steps; ++k) {  // not unrolled, which took 4 % longer for so few
       V column[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) column[v] = S::load(right + v * kLanes);
@@ -71,27 +69,29 @@ void multiply(int64_t inner, const T* left, const T* right, int64_t stride, cons
       left += Shape<T>::kRows;
       right += stride;
     }
-    if (tile.first && block == 0) {
+    if (block == 0) {
       for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::zero() + sums[i][v]; });
-    } else if (rest == kLanes) {
-      for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::load(rows[i] + v * kLanes) + sums[i][v]; });
     } else {
-      for_each<R, kVectors>([&](int i, int v) {
-        const T* at = rows[i] + v * kLanes;
-        sums[i][v] = (v < kVectors - 1 ? S::load(at) : S::load_part(at, rest)) + sums[i][v];
-      });
+      for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::load(of_panel(i, v)) + sums[i][v]; });
     }
-    if (tile.last && inner - block <= kBlock) {
-      for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::canonical(sums[i][v]); });
-    }
-    if (rest == kLanes) {
-      for_each<R, kVectors>([&](int i, int v) { S::store(rows[i] + v * kLanes, sums[i][v]); });
-    } else {
-      for_each<R, kVectors>([&](int i, int v) {
-        T* at = rows[i] + v * kLanes;
-        v < kVectors - 1 ? S::store(at, sums[i][v]) : S::store_part(at, rest, sums[i][v]);
-      });
-    }
+    if (block + kBlock < inner) for_each<R, kVectors>([&](int i, int v) { S::store(of_panel(i, v), sums[i][v]); });
+  }
+  const int64_t rest = tile.columns - (kVectors - 1) * kLanes;  // lanes of the last vector
+  const auto place = [&tile](int i, int v) { return tile.data + tile.rows[i] + v * kLanes; };
+  if (!tile.first && rest == kLanes) {
+    for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::load(place(i, v)) + sums[i][v]; });
+  } else if (!tile.first) {
+    for_each<R, kVectors>([&](int i, int v) {
+      sums[i][v] = (v < kVectors - 1 ? S::load(place(i, v)) : S::load_part(place(i, v), rest)) + sums[i][v];
+    });
+  }
+  if (tile.last) for_each<R, kVectors>([&](int i, int v) { sums[i][v] = S::canonical(sums[i][v]); });
+  if (rest == kLanes) {
+    for_each<R, kVectors>([&](int i, int v) { S::store(place(i, v), sums[i][v]); });
+  } else {
+    for_each<R, kVectors>([&](int i, int v) {
+      v < kVectors - 1 ? S::store(place(i, v), sums[i][v]) : S::store_part(place(i, v), rest, sums[i][v]);
+    });
   }
 }
 

@@ -8,7 +8,7 @@
 
 namespace portable {
 
-enum class Slot { kLeft, kRight, kRows, kChains, kSums, kTotals, kInput };
+enum class Slot { kLeft, kRight, kRows, kSums, kTotals, kInput };
 
 // At least `count` elements at a cache line, the same ones for the same slot and thread; kInput is the caller's own
 // and lives through its parallel() calls, the others belong to one piece of work.

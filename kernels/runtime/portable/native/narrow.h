@@ -107,8 +107,5 @@ T store(double x) {
   static_assert(sizeof(T) == sizeof(double), "binary64 is never rounded to a narrower format in an operation");
   return canonical(x);
 }
-inline void round_row(const double* from, int64_t count, double* to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = store<double>(from[i]);
-}
 
 }  // namespace portable

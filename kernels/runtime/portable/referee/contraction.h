@@ -81,23 +81,29 @@ class Sum {
   template <typename T>
   struct Levels {
     int64_t pairs = 0;
-    T block = 0, group = 0, total = 0;
+    T block = 0, panel = 0, span = 0, total = 0;
 
     void add(T a, T b) {
       block = std::fma(a, b, block);
       ++pairs;
       if (pairs % 32 == 0) {
-        group = group + block;
+        panel = panel + block;
         block = 0;
       }
-      if (pairs % 1024 == 0) {
-        total = total + group;
-        group = 0;
+      if (pairs % 256 == 0) {
+        span = span + panel;
+        panel = 0;
+      }
+      if (pairs % 8192 == 0) {
+        total = total + span;
+        span = 0;
       }
     }
+    // The last block, panel and span may have begun.
     T value() const {
-      const T last_group = pairs % 32 == 0 ? group : group + block;
-      return pairs % 1024 == 0 ? total : total + last_group;
+      const T last_panel = pairs % 32 == 0 ? panel : panel + block;
+      const T last_span = pairs % 256 == 0 ? span : span + last_panel;
+      return pairs % 8192 == 0 ? total : total + last_span;
     }
   };
 

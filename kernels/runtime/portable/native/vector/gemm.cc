@@ -18,15 +18,13 @@ namespace {
 template <typename T>
 struct Blocks {
   static constexpr int64_t kRows = Shape<T>::kRows, kColumns = Shape<T>::kColumns;
-  // A tile of rows of packed left operand stays in L1, all columns of packed right operand in L2 (512 KiB).
-  static constexpr int64_t kInner = 1024 / sizeof(T);
-  static_assert(kInner % kBlock == 0 && kGroup % kInner == 0, "a panel is whole blocks, a group whole panels");
-  static constexpr int64_t kRight = 2048 / sizeof(T) / kColumns * kColumns;
+  // A tile of rows of packed left operand stays in L1, all columns of a panel of the right one in L2 (512 KiB).
+  static constexpr int64_t kRight = (512 << 10) / sizeof(T) / kPanel / kColumns * kColumns;
 };
 
 constexpr int64_t kWorthwhile = 1 << 18;  // chain steps; below about 4 µs another thread costs more than it gives
 
-struct Block {
+struct Region {
   int64_t batch, row, rows, column, columns;
 };
 
@@ -48,26 +46,30 @@ void staged(Kernel<T> kernel, int64_t inner, const T* left, const T* right, T* r
   }
 }
 
-constexpr int64_t kKept = 512;  // rows and columns of a block that is kept: 1 MiB of sums in binary32
+constexpr int64_t kKept = 512;  // rows and columns of a region whose sums are kept: 1 MiB in binary32
 
-// Whether a block's sums are kept in the thread's memory: where the result is narrower, or holds the sum of the groups
-// while the one of a group is made.
 template <typename T>
-bool kept(const Contraction& problem) {
-  const Format own = std::is_same_v<T, float> ? Format::kFloat : Format::kDouble;
-  return problem.result.format != own || problem.lhs.inner.size() > kGroup;
+bool narrow(const Contraction& problem) {
+  return problem.result.format != (std::is_same_v<T, float> ? Format::kFloat : Format::kDouble);
 }
 
-// Where the sums of a block of the result are made: in the result itself, or in `sums_` and, of groups, `totals_`.
+// Whether the sums of a span are kept in the thread's memory: if the result is narrower, or is for those of spans.
+template <typename T>
+bool kept(const Contraction& problem) {
+  return narrow<T>(problem) || problem.lhs.inner.size() > kSpan;
+}
+
+// Where the sums of a region of the result are made: a span's in the result itself or in `sums_`; what spans add up to in
+// the result or, if that is narrower, in `totals_`.
 template <typename T>
 class Target {
  public:
-  Target(const Contraction& problem, const Block& block) : result_(problem.result), block_(block) {
+  Target(const Contraction& problem, const Region& region) : result_(problem.result), region_(region) {
     if (!kept<T>(problem)) return;
-    stride_ = block.columns;
-    const int64_t room = block.rows * stride_ + Simd<T>::kLanes;
+    stride_ = region.columns;
+    const int64_t room = region.rows * stride_ + Simd<T>::kLanes;
     sums_ = scratch<T, Slot::kSums>(room);
-    totals_ = problem.lhs.inner.size() > kGroup ? scratch<T, Slot::kTotals>(room) : nullptr;
+    if (narrow<T>(problem)) totals_ = problem.lhs.inner.size() > kSpan ? scratch<T, Slot::kTotals>(room) : sums_;
     for (int64_t i = 0; i < Shape<T>::kRows; ++i) starts_[i] = i * stride_;
   }
 
@@ -81,12 +83,12 @@ class Target {
       run(inner, left, right, kStride, Tile<T>{data, starts_, columns, first, last});
       return;
     }
-    T* data = static_cast<T*>(result_.data) + result_.batch[block_.batch];
-    const int64_t* starts = result_.rows.at(block_.row + row);
-    const int64_t at = block_.column + column;
+    T* data = static_cast<T*>(result_.data) + result_.batch[region_.batch];
+    const int64_t* starts = result_.rows.at(region_.row + row);
+    const int64_t at = region_.column + column;
     if (result_.columns.run(at) >= columns) {
       // The tile beside it comes next; its rows are far apart, which no hardware foresees.
-      if (const int64_t next = at + columns; next + Shape<T>::kColumns <= block_.column + block_.columns) {
+      if (const int64_t next = at + columns; next + Shape<T>::kColumns <= region_.column + region_.columns) {
         for (int64_t i = 0; i < rows; ++i) {
           const T* line = data + starts[i] + result_.columns[next];
           for (int v = 0; v < vectors; ++v) __builtin_prefetch(line + v * Simd<T>::kLanes, 1);
@@ -98,43 +100,58 @@ class Target {
     }
   }
 
-  // The sums of a group are whole.
-  void close_group(bool first) {
-    if (totals_ == nullptr) return;
-    const int64_t count = block_.rows * stride_;
-    for (int64_t i = 0; i < count; ++i) totals_[i] = (first ? T{0} : totals_[i]) + sums_[i];
+  // The sums of a span are whole.
+  void close_span(bool first, bool last) {
+    if (sums_ == nullptr || sums_ == totals_) return;
+    if (totals_ == nullptr) {
+      to_rows<T>([&](T* row, const int64_t* columns, int64_t i) {
+        const T* sums = sums_ + i * stride_;
+        for (int64_t j = 0; j < region_.columns; ++j) {
+          T& total = row[columns == nullptr ? j : columns[j]];
+          total = (first ? T{0} : total) + sums[j];
+          if (last) total = canonical(total);
+        }
+      });
+    } else {
+      const int64_t count = region_.rows * stride_;
+      for (int64_t i = 0; i < count; ++i) totals_[i] = (first ? T{0} : totals_[i]) + sums_[i];
+    }
   }
 
   void finish() {
-    if (sums_ == nullptr) return;
-    if constexpr (std::is_same_v<T, double>) {
-      write<double>();
-    } else {
-      if (result_.format == Format::kFloat) write<float>();
-      if (result_.format == Format::kBfloat) write<Bfloat>();
-      if (result_.format == Format::kHalf) write<Half>();
+    if constexpr (std::is_same_v<T, float>) {
+      if (result_.format == Format::kBfloat) round<Bfloat>();
+      if (result_.format == Format::kHalf) round<Half>();
     }
   }
 
  private:
-  template <typename S>
-  void write() {
-    S* data = static_cast<S*>(result_.data) + result_.batch[block_.batch];
-    const int64_t* columns = result_.columns.at(block_.column);
-    const bool follow = result_.columns.run(block_.column) >= block_.columns;
-    for (int64_t i = 0; i < block_.rows; ++i) {
-      S* row = data + result_.rows[block_.row + i];
-      const T* sums = (totals_ != nullptr ? totals_ : sums_) + i * stride_;
-      if (follow) {
-        round_row(sums, block_.columns, row + columns[0]);
-      } else {
-        for (int64_t j = 0; j < block_.columns; ++j) row[columns[j]] = store<S>(sums[j]);
-      }
+  // work(row, columns, i) with the region's rows in the result; columns are null if they follow one another.
+  template <typename S, typename Work>
+  void to_rows(const Work& work) {
+    S* data = static_cast<S*>(result_.data) + result_.batch[region_.batch];
+    const int64_t* columns = result_.columns.at(region_.column);
+    const bool follow = result_.columns.run(region_.column) >= region_.columns;
+    for (int64_t i = 0; i < region_.rows; ++i) {
+      S* row = data + result_.rows[region_.row + i];
+      work(row + (follow ? columns[0] : 0), follow ? nullptr : columns, i);
     }
   }
 
+  template <typename S>
+  void round() {
+    to_rows<S>([&](S* row, const int64_t* columns, int64_t i) {
+      const float* sums = totals_ + i * stride_;
+      if (columns == nullptr) {
+        round_row(sums, region_.columns, row);
+      } else {
+        for (int64_t j = 0; j < region_.columns; ++j) row[columns[j]] = store<S>(sums[j]);
+      }
+    });
+  }
+
   const Result& result_;
-  const Block& block_;
+  const Region& region_;
   T* sums_ = nullptr;
   T* totals_ = nullptr;
   int64_t stride_ = 0;
@@ -142,33 +159,33 @@ class Target {
 };
 
 template <typename T>
-void compute(const Contraction& problem, const Block& block) {
+void compute(const Contraction& problem, const Region& region) {
   using B = Blocks<T>;
-  const int64_t inner = problem.lhs.inner.size(), depth = std::min(inner, B::kInner);
+  const int64_t inner = problem.lhs.inner.size(), depth = std::min(inner, kPanel);
   T* left = scratch<T, Slot::kLeft>(B::kRows * depth + Simd<T>::kLanes);
-  T* right = scratch<T, Slot::kRight>(std::min(B::kRight, block.columns + B::kColumns) * depth + Simd<T>::kLanes);
-  Target<T> target(problem, block);
-  for (int64_t begin = 0; begin == 0 || begin < inner; begin += B::kInner) {  // of nothing, one empty panel
-    const int64_t end = std::min(begin + B::kInner, inner);
-    const bool first = begin % kGroup == 0, last = end == inner;
-    for (int64_t jc = 0; jc < block.columns; jc += B::kRight) {
-      const int64_t columns = std::min(B::kRight, block.columns - jc);
+  T* right = scratch<T, Slot::kRight>(std::min(B::kRight, region.columns + B::kColumns) * depth + Simd<T>::kLanes);
+  Target<T> target(problem, region);
+  for (int64_t begin = 0; begin == 0 || begin < inner; begin += kPanel) {  // of nothing, one empty panel
+    const int64_t end = std::min(begin + kPanel, inner);
+    const bool first = begin % kSpan == 0, last = end == inner;
+    for (int64_t jc = 0; jc < region.columns; jc += B::kRight) {
+      const int64_t columns = std::min(B::kRight, region.columns - jc);
       for (int64_t j = 0; j < columns; j += B::kColumns) {
-        const Part part{problem.rhs.batch[block.batch], block.column + jc + j, std::min(B::kColumns, columns - j),
+        const Part part{problem.rhs.batch[region.batch], region.column + jc + j, std::min(B::kColumns, columns - j),
                         begin, end};
         pack<T, B::kColumns>(problem.rhs, part, right + j * (end - begin));
       }
       // Along the rows, so that sums are read and written as they lie: down the columns took 7 % longer at 2048.
-      for (int64_t i = 0; i < block.rows; i += B::kRows) {
-        const int64_t rows = std::min(B::kRows, block.rows - i);
-        pack<T, B::kRows>(problem.lhs, Part{problem.lhs.batch[block.batch], block.row + i, rows, begin, end}, left);
+      for (int64_t i = 0; i < region.rows; i += B::kRows) {
+        const int64_t rows = std::min(B::kRows, region.rows - i);
+        pack<T, B::kRows>(problem.lhs, Part{problem.lhs.batch[region.batch], region.row + i, rows, begin, end}, left);
         for (int64_t j = 0; j < columns; j += B::kColumns) {
           target.add(end - begin, left, right + j * (end - begin), i, rows, jc + j, std::min(B::kColumns, columns - j),
                      first, last);
         }
       }
     }
-    if (last || end % kGroup == 0) target.close_group(end <= kGroup);
+    if (last || end % kSpan == 0) target.close_span(end <= kSpan, last);
   }
   target.finish();
 }
@@ -197,7 +214,7 @@ void blocked(ffi::ThreadPool& pool, const Contraction& problem) {
   parallel(pool, batch * down * across, grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t row = task / across % down * height, column = task % across * width;
-      compute<T>(problem, Block{task / across / down, row, std::min(height, rows - row), column,
+      compute<T>(problem, Region{task / across / down, row, std::min(height, rows - row), column,
                                 std::min(width, columns - column)});
     }
   });

@@ -106,6 +106,15 @@ void stream_steps(const T* const* right, const T* left, const Rows<T>& rows, int
   }
 }
 
+// sums = sums + more, or what is +0 before it.
+template <typename T>
+void add_row(T* sums, const T* more, int64_t count, bool first, bool last) {
+  for (int64_t j = 0; j < count; ++j) {
+    const T sum = (first ? T{0} : sums[j]) + more[j];
+    sums[j] = last ? canonical(sum) : sum;
+  }
+}
+
 // Columns that follow one another, `count` from `column` on: right rows are read as they lie, sums stay in L1.
 template <typename T, int R>
 void stream(const Contraction& problem, int64_t batch, const T* left, int64_t column, int64_t count) {
@@ -115,39 +124,36 @@ void stream(const Contraction& problem, int64_t batch, const T* left, int64_t co
   const int64_t* inner = problem.rhs.inner.at(0);
   const int64_t steps = problem.rhs.inner.size();
   const int64_t used = problem.result.rows.size();
-  const bool groups = steps > kGroup;
-  T* chains = scratch<T, Slot::kChains>(R * count);
-  T* sums = groups || used < R ? scratch<T, Slot::kSums>(R * count) : nullptr;
-  T *result[R], *of_blocks[R], *of_group[R];
+  const bool panels = steps > kPanel, spans = steps > kSpan;
+  T* own = scratch<T, Slot::kSums>(3 * R * count);
+  T *chains[R], *of_panel[R], *of_span[R], *result[R];
   for (int r = 0; r < R; ++r) {
-    of_blocks[r] = chains + r * count;
-    if (r < used) {
-      result[r] = static_cast<T*>(problem.result.data) + problem.result.batch[batch] + problem.result.rows[r] +
-                  problem.result.columns[column];
-    }
-    of_group[r] = groups || r >= used ? sums + r * count : result[r];
+    result[r] = r < used ? static_cast<T*>(problem.result.data) + problem.result.batch[batch] +
+                               problem.result.rows[r] + problem.result.columns[column]
+                         : nullptr;
+    chains[r] = own + r * count;
+    of_panel[r] = panels || r >= used ? own + (R + r) * count : result[r];
+    of_span[r] = spans ? own + (2 * R + r) * count : result[r];
   }
   const T* rows[kSteps];
   for (int64_t k = 0; k < steps;) {
     const int taken = steps - k >= kSteps ? kSteps : 1;
     for (int s = 0; s < taken; ++s) rows[s] = right + inner[k + s];
     const int64_t end = k + taken;
-    const Rows<T> now{of_blocks,         of_group,      k % kBlock == 0, end % kBlock == 0 || end == steps,
-                      k % kGroup < kBlock, end == steps && !groups};
+    const bool last = end == steps;
+    const Rows<T> now{chains, of_panel, k % kBlock == 0, end % kBlock == 0 || last, k % kPanel < kBlock, last && !panels};
     if (taken == kSteps) {
       stream_steps<T, R, kSteps>(rows, left + k * kStride<R>, now, count);
     } else {
       stream_steps<T, R, 1>(rows, left + k * kStride<R>, now, count);
     }
     k = end;
-    if (!groups || (k % kGroup != 0 && k != steps)) continue;
-    for (int r = 0; r < used; ++r) {
-      T* to = result[r];
-      const T* from = of_group[r];
-      for (int64_t j = 0; j < count; ++j) {
-        const T total = (k <= kGroup ? T{0} : to[j]) + from[j];
-        to[j] = k == steps ? canonical(total) : total;
-      }
+    if (panels && (k % kPanel == 0 || last)) {
+      const bool first = (k - 1) % kSpan < kPanel;
+      for (int r = 0; r < used; ++r) add_row(of_span[r], of_panel[r], count, first, last && !spans);
+    }
+    if (spans && (k % kSpan == 0 || last)) {
+      for (int r = 0; r < used; ++r) add_row(result[r], of_span[r], count, k <= kSpan, last);
     }
   }
 }
@@ -326,7 +332,7 @@ void over_columns(ffi::ThreadPool& pool, const Contraction& problem, int64_t wid
 template <typename T, int R>
 void stream_all(ffi::ThreadPool& pool, const Contraction& problem) {
   const int64_t columns = problem.result.columns.size();
-  // Chains and sums of a piece take 8 KiB each at most; each thread gets one if they are many enough.
+  // Chains and sums of a piece take 8 KiB at each level at most; each thread gets one if they are many enough.
   const int64_t most = 8192 / static_cast<int64_t>(sizeof(T)) / R;
   const int64_t shared = (columns / std::max<int64_t>(1, pool.num_threads()) / 64 + 1) * 64;
   over_columns<T, R>(pool, problem, std::min(most, std::max<int64_t>(shared, 256)),
