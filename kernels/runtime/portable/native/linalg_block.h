@@ -1,5 +1,5 @@
-// C - A B by the chain: every element of C takes its products away in order of k. Blocks of a factorisation are
-// updated by it, as an element's chain stays the same however k is cut into blocks.
+// C - A B, by `less` of docs/numerics/linalg.md: every element of C takes away, one after the other, the sums of its products by
+// blocks of kSum of k. A factorisation's blocks of columns are these blocks.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,8 @@
 #include "native/simd.h"
 
 namespace portable::linalg {
+
+inline constexpr int64_t kSum = 32;
 
 // A matrix in memory that somebody else holds; steps may be negative.
 template <typename T>
@@ -30,16 +32,13 @@ inline constexpr int kTileRows = 6;
 template <typename T>
 inline constexpr int kTileColumns = 2 * Simd<T>::kLanes;
 
-// One tile: a is packed [k][kTileRows] and negated, b packed [k][kTileColumns], c has rows `ld` apart.
+// One tile, depth at most kSum: a is packed [k][kTileRows], b packed [k][kTileColumns], c has rows `ld` apart.
 template <typename T>
 void subtract_tile(int64_t depth, const T* __restrict a, const T* __restrict b, T* c, int64_t ld) {
   using S = Simd<T>;
   typename S::V acc[kTileRows][2];
 #pragma GCC unroll 12
-  for (int i = 0; i < kTileRows; ++i) {
-    acc[i][0] = S::load(c + i * ld);
-    acc[i][1] = S::load(c + i * ld + S::kLanes);
-  }
+  for (int i = 0; i < kTileRows; ++i) acc[i][0] = acc[i][1] = S::zero();
   for (int64_t k = 0; k < depth; ++k, a += kTileRows, b += kTileColumns<T>) {
     const typename S::V b0 = S::load(b), b1 = S::load(b + S::kLanes);
 #pragma GCC unroll 12
@@ -51,8 +50,8 @@ void subtract_tile(int64_t depth, const T* __restrict a, const T* __restrict b, 
   }
 #pragma GCC unroll 12
   for (int i = 0; i < kTileRows; ++i) {
-    S::store(c + i * ld, acc[i][0]);
-    S::store(c + i * ld + S::kLanes, acc[i][1]);
+    S::store(c + i * ld, S::load(c + i * ld) - acc[i][0]);
+    S::store(c + i * ld + S::kLanes, S::load(c + i * ld + S::kLanes) - acc[i][1]);
   }
 }
 
@@ -73,32 +72,34 @@ void pack_columns(const View<const T>& b, int64_t depth, int64_t n, T* to) {
 }
 
 template <typename T>
-void pack_negated_rows(const View<const T>& a, int64_t rows, int64_t depth, T* to) {
+void pack_rows(const View<const T>& a, int64_t rows, int64_t depth, T* to) {
   for (int64_t k = 0; k < depth; ++k, to += kTileRows) {
-    for (int64_t i = 0; i < rows; ++i) to[i] = -a(i, k);
+    for (int64_t i = 0; i < rows; ++i) to[i] = a(i, k);
     std::fill(to + rows, to + kTileRows, T(0));
   }
 }
 
-// The same for one column, which would leave most of a tile empty: the chains of some rows side by side.
+// The same for one column, which would leave most of a tile empty: the sums of some rows side by side.
 template <typename T>
 void subtract_column(int64_t m, int64_t depth, View<const T> a, View<const T> b, View<T> c) {
   constexpr int64_t kRows = 8;
   int64_t i = 0;
   for (; i + kRows <= m; i += kRows) {
-    T t[kRows];
-    for (int64_t r = 0; r < kRows; ++r) t[r] = c(i + r, 0);
+    T sum[kRows] = {};
     for (int64_t k = 0; k < depth; ++k) {
-      const T x = -b(k, 0);
-      for (int64_t r = 0; r < kRows; ++r) t[r] = std::fma(a(i + r, k), x, t[r]);
+      const T x = b(k, 0);
+      for (int64_t r = 0; r < kRows; ++r) sum[r] = std::fma(a(i + r, k), x, sum[r]);
     }
-    for (int64_t r = 0; r < kRows; ++r) c(i + r, 0) = t[r];
+    for (int64_t r = 0; r < kRows; ++r) c(i + r, 0) = c(i + r, 0) - sum[r];
   }
-  for (; i < m; ++i)
-    for (int64_t k = 0; k < depth; ++k) c(i, 0) = std::fma(-a(i, k), b(k, 0), c(i, 0));
+  for (; i < m; ++i) {
+    T sum = 0;
+    for (int64_t k = 0; k < depth; ++k) sum = std::fma(a(i, k), b(k, 0), sum);
+    c(i, 0) = c(i, 0) - sum;
+  }
 }
 
-// c (m x n, columns next to each other) -= a (m x depth) b (depth x n). With a pool, over its threads.
+// c (m x n, columns next to each other) -= a (m x depth) b (depth x n), depth at most kSum. With a pool, over its threads.
 template <typename T>
 void subtract_product(ffi::ThreadPool* pool, int64_t m, int64_t n, int64_t depth, View<const T> a, View<const T> b,
                       View<T> c) {
@@ -116,7 +117,7 @@ void subtract_product(ffi::ThreadPool* pool, int64_t m, int64_t n, int64_t depth
     T tile[kTileRows * kWide];
     for (int64_t strip = begin; strip < end; ++strip) {
       const int64_t i = strip * kTileRows, height = std::min<int64_t>(kTileRows, m - i);
-      pack_negated_rows(a.from(i, 0), height, depth, rows.data());
+      pack_rows(a.from(i, 0), height, depth, rows.data());
       for (int64_t panel = 0; panel < panels; ++panel) {
         const int64_t j = panel * kWide, width = std::min<int64_t>(kWide, n - j);
         const T* packed = columns.data() + j * depth;
@@ -150,7 +151,7 @@ void transpose(int64_t rows, int64_t columns, View<const T> from, View<T> to) {
         for (int64_t c = j; c < std::min(j + kSquare, columns); ++c) to(c, r) = from(r, c);
 }
 
-// Rows start ... end of solve_lower(), from what rows start ... i left of each row i; a strip of at most four registers.
+// Rows start ... end of solve_lower(), one block of its sums; a strip of at most four registers.
 template <typename T>
 void solve_rows(int64_t start, int64_t end, int64_t j, int64_t width, View<const T> m, bool unit, View<T> x) {
   using S = Simd<T>;
@@ -159,20 +160,21 @@ void solve_rows(int64_t start, int64_t end, int64_t j, int64_t width, View<const
     T t[kStrip];
     if (width == kStrip) {
       typename S::V part[4];
-      for (int p = 0; p < 4; ++p) part[p] = S::load(&x(i, j) + p * S::kLanes);
+      for (int p = 0; p < 4; ++p) part[p] = S::zero();
       for (int64_t k = start; k < i; ++k) {
-        const typename S::V factor = S::set(-m(i, k));
+        const typename S::V factor = S::set(m(i, k));
         const T* row = &x(k, j);
         for (int p = 0; p < 4; ++p) part[p] = S::fma(factor, S::load(row + p * S::kLanes), part[p]);
       }
-      for (int p = 0; p < 4; ++p) S::store(t + p * S::kLanes, part[p]);
+      for (int p = 0; p < 4; ++p) S::store(t + p * S::kLanes, S::load(&x(i, j) + p * S::kLanes) - part[p]);
     } else {
-      std::copy_n(&x(i, j), width, t);
+      std::fill(t, t + width, T(0));
       for (int64_t k = start; k < i; ++k) {
-        const T factor = -m(i, k);
+        const T factor = m(i, k);
         const T* __restrict row = &x(k, j);
         for (int64_t l = 0; l < width; ++l) t[l] = std::fma(factor, row[l], t[l]);
       }
+      for (int64_t l = 0; l < width; ++l) t[l] = x(i, j + l) - t[l];
     }
     if (!unit) {
       const T pivot = m(i, i);
@@ -186,9 +188,9 @@ void solve_rows(int64_t start, int64_t end, int64_t j, int64_t width, View<const
 // An upper triangular M is one with both indices reversed, which negative steps say.
 template <typename T>
 void solve_lower(ffi::ThreadPool* pool, int64_t n, int64_t columns, View<const T> m, bool unit, View<T> x) {
-  constexpr int64_t kBlock = 32, kStrip = 4 * Simd<T>::kLanes;
-  for (int64_t start = 0; start < n; start += kBlock) {
-    const int64_t end = std::min(n, start + kBlock);
+  constexpr int64_t kStrip = 4 * Simd<T>::kLanes;
+  for (int64_t start = 0; start < n; start += kSum) {
+    const int64_t end = std::min(n, start + kSum);
     for (int64_t j = 0; j < columns; j += kStrip)
       solve_rows(start, end, j, std::min(kStrip, columns - j), m, unit, x);
     const View<const T> solved{x.data + start * x.row, x.row, x.column};

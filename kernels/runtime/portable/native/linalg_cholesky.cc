@@ -11,17 +11,21 @@ namespace portable::linalg {
 namespace {
 
 // The block's factor, transposed, in `u` (size x size, rows next to each other); reads and leaves its upper triangle.
+// `sums` has the same size: what each element is to take away.
 template <typename T>
-bool factor_block(int64_t size, T* u) {
+bool factor_block(int64_t size, T* u, T* sums) {
+  std::fill(sums, sums + size * size, T(0));
   for (int64_t k = 0; k < size; ++k) {
     T* __restrict pivot_row = u + k * size;
+    const T* __restrict less = sums + k * size;
+    for (int64_t j = k; j < size; ++j) pivot_row[j] = pivot_row[j] - less[j];
     if (!(pivot_row[k] > 0)) return false;
     const T pivot = std::sqrt(pivot_row[k]);
     pivot_row[k] = pivot;
     for (int64_t j = k + 1; j < size; ++j) pivot_row[j] = pivot_row[j] / pivot;
     for (int64_t i = k + 1; i < size; ++i) {
-      T* __restrict row = u + i * size;
-      const T factor = -pivot_row[i];
+      T* __restrict row = sums + i * size;
+      const T factor = pivot_row[i];
       for (int64_t j = i; j < size; ++j) row[j] = std::fma(factor, pivot_row[j], row[j]);
     }
   }
@@ -30,15 +34,14 @@ bool factor_block(int64_t size, T* u) {
 
 template <typename T>
 bool factor(ffi::ThreadPool* pool, int64_t n, T* a) {
-  const int64_t block_size = n < 384 ? 32 : 64;  // the block's own factorisation is the slow part of a small matrix
   const View<T> l{a, n, 1};
-  std::vector<T> block(block_size * block_size), panel;
-  for (int64_t start = 0; start < n; start += block_size) {
-    const int64_t end = std::min(n, start + block_size), size = end - start, rest = n - end;
+  std::vector<T> block(kSum * kSum), sums(kSum * kSum), panel;
+  for (int64_t start = 0; start < n; start += kSum) {
+    const int64_t end = std::min(n, start + kSum), size = end - start, rest = n - end;
     const View<T> u{block.data(), size, 1};
     for (int64_t i = 0; i < size; ++i)
       for (int64_t j = i; j < size; ++j) u(i, j) = l(start + j, start + i);
-    if (!factor_block(size, block.data())) return false;
+    if (!factor_block(size, block.data(), sums.data())) return false;
     for (int64_t i = 0; i < size; ++i) {
       for (int64_t j = 0; j < i; ++j) u(i, j) = 0;
       for (int64_t j = 0; j < size; ++j) l(start + i, start + j) = j > i ? T(0) : u(j, i);
@@ -51,8 +54,8 @@ bool factor(ffi::ThreadPool* pool, int64_t n, T* a) {
     transpose<T>(rest, size, {&l(end, start), n, 1}, below);
     solve_lower<T>(pool, size, rest, {block.data(), 1, size}, false, below);
     transpose<T>(size, rest, done, l.from(end, start));
-    for (int64_t j = 0; j < rest; j += 2 * block_size) {  // block columns, each from its diagonal block down
-      const int64_t width = std::min(2 * block_size, rest - j);
+    for (int64_t j = 0; j < rest; j += 2 * kSum) {  // block columns, each from its diagonal block down
+      const int64_t width = std::min(2 * kSum, rest - j);
       subtract_product<T>(pool, rest - j, width, size, done.from(0, j).transposed(), done.from(0, j),
                           l.from(end + j, end + j));
     }

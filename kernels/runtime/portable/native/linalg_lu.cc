@@ -10,39 +10,66 @@
 namespace portable::linalg {
 namespace {
 
-// All columns of an m x width panel with rows next to each other; exchanges its own rows. Pivots count from its top.
+// A panel of at most kSum columns, not more than its rows, as columns `ld` apart: each element's sum is made when its column comes.
 template <typename T>
-void factor_panel(int64_t m, int64_t width, T* panel, int32_t* pivots) {
-  const int64_t steps = std::min(m, width);
-  for (int64_t k = 0; k < steps; ++k) {
-    int64_t p = k;
-    for (int64_t i = k + 1; i < m; ++i)
-      if (std::fabs(panel[i * width + k]) > std::fabs(panel[p * width + k])) p = i;
-    pivots[k] = static_cast<int32_t>(p);
-    if (p != k) std::swap_ranges(panel + k * width, panel + (k + 1) * width, panel + p * width);
-    const T* __restrict pivot_row = panel + k * width;
-    const T pivot = pivot_row[k];
-    for (int64_t i = k + 1; i < m; ++i) {
-      T* __restrict row = panel + i * width;
-      if (pivot != 0) row[k] = row[k] / pivot;
-      const T factor = -row[k];
-      for (int64_t j = k + 1; j < width; ++j) row[j] = std::fma(factor, pivot_row[j], row[j]);
+struct Panel {
+  int64_t m, width, ld;
+  std::vector<T> values;
+  T* column(int64_t j) { return values.data() + j * ld; }
+
+  // Column k less what the columns before it take away.
+  void reduce(int64_t k) {
+    using S = Simd<T>;
+    constexpr int64_t kStrip = 4 * S::kLanes;
+    T* x = column(k);
+    T top[kSum] = {};
+    for (int64_t j = 0; j < k; ++j) {
+      const T* __restrict l = column(j);
+      const T u = x[j] = x[j] - top[j];
+      for (int64_t i = j + 1; i < k; ++i) top[i] = std::fma(l[i], u, top[i]);
+    }
+    for (int64_t i = k; i < m; i += kStrip) {  // what lies behind the last row is room
+      typename S::V sum[4];
+      for (int p = 0; p < 4; ++p) sum[p] = S::zero();
+      for (int64_t j = 0; j < k; ++j) {
+        const typename S::V u = S::set(x[j]);
+        const T* l = column(j) + i;
+        for (int p = 0; p < 4; ++p) sum[p] = S::fma(S::load(l + p * S::kLanes), u, sum[p]);
+      }
+      for (int p = 0; p < 4; ++p) S::store(x + i + p * S::kLanes, S::load(x + i + p * S::kLanes) - sum[p]);
     }
   }
-}
+
+  // All columns; exchanges its own rows. Pivots count from its top.
+  void factor(int32_t* pivots) {
+    for (int64_t k = 0; k < width; ++k) {
+      reduce(k);
+      T* __restrict x = column(k);
+      int64_t p = k;
+      for (int64_t i = k + 1; i < m; ++i)
+        if (std::fabs(x[i]) > std::fabs(x[p])) p = i;
+      pivots[k] = static_cast<int32_t>(p);
+      for (int64_t j = 0; j < width && p != k; ++j) std::swap(column(j)[k], column(j)[p]);
+      const T pivot = x[k];
+      for (int64_t i = k + 1; i < m && pivot != 0; ++i) x[i] = x[i] / pivot;
+    }
+  }
+};
 
 template <typename T>
 void factor(ffi::ThreadPool* pool, int64_t m, int64_t n, T* a, int32_t* pivots) {
-  const int64_t block_size = std::min(m, n) < 384 ? 16 : 32;  // the panel is the slow part of a small matrix
   const View<T> x{a, n, 1};
   const View<const T> seen{a, n, 1};
   const int64_t steps = std::min(m, n);
-  std::vector<T> panel;
-  for (int64_t start = 0; start < steps; start += block_size) {
-    const int64_t end = std::min(steps, start + block_size), width = end - start, height = m - start;
-    panel.resize(height * width);
-    for (int64_t i = 0; i < height; ++i) std::copy_n(&x(start + i, start), width, panel.data() + i * width);
-    factor_panel(height, width, panel.data(), pivots + start);
+  Panel<T> panel;
+  for (int64_t start = 0; start < steps; start += kSum) {
+    const int64_t end = std::min(steps, start + kSum), width = end - start, height = m - start;
+    const int64_t room = 4 * Simd<T>::kLanes;
+    panel.m = height, panel.width = width, panel.ld = height + room;
+    panel.values.resize(panel.ld * width);
+    transpose<T>(height, width, seen.from(start, start), {panel.column(0), panel.ld, 1});
+    panel.factor(pivots + start);
+    transpose<T>(width, height, {panel.column(0), panel.ld, 1}, x.from(start, start));
     for (int64_t k = start; k < end; ++k) {
       pivots[k] += static_cast<int32_t>(start);
       const int64_t p = pivots[k];
@@ -50,9 +77,8 @@ void factor(ffi::ThreadPool* pool, int64_t m, int64_t n, T* a, int32_t* pivots) 
       std::swap_ranges(&x(k, 0), &x(k, 0) + start, &x(p, 0));
       std::swap_ranges(&x(k, 0) + end, &x(k, 0) + n, &x(p, 0) + end);
     }
-    for (int64_t i = 0; i < height; ++i) std::copy_n(panel.data() + i * width, width, &x(start + i, start));
     if (end == n) continue;
-    solve_lower<T>(pool, width, n - end, {panel.data(), width, 1}, true, x.from(start, end));
+    solve_lower<T>(pool, width, n - end, {panel.column(0), 1, panel.ld}, true, x.from(start, end));
     subtract_product<T>(pool, m - end, n - end, width, seen.from(end, start), seen.from(start, end), x.from(end, end));
   }
 }

@@ -7,13 +7,23 @@
 namespace referee {
 namespace {
 
+// t less the products of `count` pairs, by blocks of 32.
+template <typename T, typename Left, typename Right>
+T less(T t, int64_t count, const Left& left, const Right& right) {
+  for (int64_t start = 0; start < count; start += 32) {
+    T sum = 0;
+    for (int64_t k = start; k < std::min(count, start + 32); ++k) sum = std::fma(left(k), right(k), sum);
+    t = t - sum;
+  }
+  return t;
+}
+
 template <typename T>
 bool cholesky(Matrix<T>& a) {
   const int64_t n = a.rows;
   for (int64_t j = 0; j < n; ++j) {
     for (int64_t i = j; i < n; ++i) {
-      T t = a(i, j);
-      for (int64_t k = 0; k < j; ++k) t = std::fma(-a(i, k), a(j, k), t);
+      const T t = less(a(i, j), j, [&](int64_t k) { return a(i, k); }, [&](int64_t k) { return a(j, k); });
       if (i == j && !(t > 0)) return false;
       a(i, j) = i == j ? std::sqrt(t) : t / a(j, j);
     }
@@ -53,11 +63,9 @@ ffi::Error each_solve(ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBu
       const auto at = [&](int64_t i) -> T& { return left_side ? side(i, c) : side(c, i); };
       for (int64_t step = 0; step < n; ++step) {
         const int64_t i = upwards ? step : n - 1 - step;
-        T t = at(i);
-        for (int64_t solved = 0; solved < step; ++solved) {
-          const int64_t k = upwards ? solved : n - 1 - solved;
-          t = std::fma(-m(i, k), at(k), t);
-        }
+        const auto solved = [&](int64_t k) { return upwards ? k : n - 1 - k; };
+        const T t = less(at(i), step, [&](int64_t k) { return m(i, solved(k)); },
+                         [&](int64_t k) { return at(solved(k)); });
         at(i) = unit_diagonal ? t : t / m(i, i);
       }
     }
@@ -79,15 +87,18 @@ ffi::Error each_lu(ffi::AnyBuffer a, ffi::Result<ffi::AnyBuffer> lu, ffi::Result
   const int64_t m = batch.rows, n = batch.columns, steps = std::min(m, n);
   for (int64_t b = 0; b < batch.count; ++b) {
     Matrix<T> x = load<T>(a, b, m, n);
+    const auto reduce = [&](int64_t i, int64_t j) {
+      x(i, j) = less(x(i, j), std::min(i, j), [&](int64_t k) { return x(i, k); }, [&](int64_t k) { return x(k, j); });
+    };
     for (int64_t k = 0; k < steps; ++k) {
+      for (int64_t i = k; i < m; ++i) reduce(i, k);
       int64_t p = k;
       for (int64_t i = k + 1; i < m; ++i)
         if (std::fabs(x(i, k)) > std::fabs(x(p, k))) p = i;
       pivots->typed_data<int32_t>()[b * steps + k] = static_cast<int32_t>(p);
       for (int64_t j = 0; j < n; ++j) std::swap(x(k, j), x(p, j));
       for (int64_t i = k + 1; i < m && x(k, k) != 0; ++i) x(i, k) = x(i, k) / x(k, k);
-      for (int64_t i = k + 1; i < m; ++i)
-        for (int64_t j = k + 1; j < n; ++j) x(i, j) = std::fma(-x(i, k), x(k, j), x(i, j));
+      for (int64_t j = k + 1; j < n; ++j) reduce(k, j);
     }
     store<T>(*lu, b, x.values);
   }
