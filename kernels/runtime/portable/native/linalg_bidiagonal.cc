@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "native/linalg_reflect.h"
 
@@ -10,23 +11,25 @@ namespace {
 
 constexpr double kEps = 0x1p-52, kTiny = 0x1p-966;
 
-// (I - tau u u') a for a rows x columns block with rows n apart; u[0] is 1. Chains run down the columns.
-void reflect_columns(double tau, const double* u, int64_t rows, int64_t columns, int64_t n, double* a,
+// (I - tau u u') a for a rows x columns block with rows n apart, its row 0 being row `top`; u[0] is 1.
+void reflect_columns(double tau, const double* u, int64_t top, int64_t rows, int64_t columns, int64_t n, double* a,
                      std::vector<double>& room) {
   if (tau == 0) return;
-  room.resize(columns);
+  room.assign(columns, 0);
   double* __restrict w = room.data();
-  std::copy_n(a, columns, w);
-  for (int64_t i = 1; i < rows; ++i) {
-    const double x = u[i];
-    const double* __restrict row = a + i * n;
-    for (int64_t j = 0; j < columns; ++j) w[j] = std::fma(x, row[j], w[j]);
-  }
-  for (int64_t j = 0; j < columns; ++j) {
-    w[j] = tau * w[j];
-    a[j] = a[j] - w[j];
-  }
-  for (int64_t i = 1; i < rows; ++i) {
+  const auto add = [&](int64_t begin, auto count) {  // a block of the sums
+    for (int64_t j = 0; j < columns; ++j) {
+      double part = 0;
+      for (int64_t i = begin; i < begin + count; ++i) part = std::fma(u[i], a[i * n + j], part);
+      w[j] = w[j] + part;
+    }
+  };
+  int64_t i = std::min(rows, kRows - top % kRows);
+  add(0, i);
+  for (; i + kRows <= rows; i += kRows) add(i, std::integral_constant<int64_t, kRows>());
+  if (i < rows) add(i, rows - i);
+  for (int64_t j = 0; j < columns; ++j) w[j] = tau * w[j];
+  for (i = 0; i < rows; ++i) {
     const double x = -u[i];
     double* __restrict row = a + i * n;
     for (int64_t j = 0; j < columns; ++j) row[j] = std::fma(x, w[j], row[j]);
@@ -79,7 +82,7 @@ void bidiagonalise(ffi::ThreadPool* pool, int64_t n, double* a, Bidiagonal& to) 
     to.d[k] = u[0];
     for (int64_t i = 0; i < n - k; ++i) corner[i * n] = u[i];
     u[0] = 1;
-    reflect_columns(left_taus[k], u.data(), n - k, n - k - 1, n, corner + 1, room);
+    reflect_columns(left_taus[k], u.data(), k, n - k, n - k - 1, n, corner + 1, room);
     if (k == n - 2) to.e[k] = corner[1];
     if (k >= n - 2) continue;
     const int64_t size = n - k - 1;

@@ -1,128 +1,54 @@
 #include "native/linalg_reflect.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace portable::linalg {
 namespace {
 
-// A group of columns next to each other in a buffer, kGroup wide whatever is used of it: the four chains of a row
-// hide the latency of an fma.
+// Columns side by side in two registers.
 template <typename T>
-inline constexpr int64_t kGroup = 4 * Simd<T>::kLanes;
+inline constexpr int64_t kGroup = 2 * Simd<T>::kLanes;
 
 template <typename T>
-struct Chain {
-  typename Simd<T>::V part[4];
+struct Row {
+  typename Simd<T>::V part[2];
+  static Row zero() { return {{Simd<T>::zero(), Simd<T>::zero()}}; }
+  static Row load(const T* from) { return {{Simd<T>::load(from), Simd<T>::load(from + Simd<T>::kLanes)}}; }
+  void store(T* to) const {
+    Simd<T>::store(to, part[0]);
+    Simd<T>::store(to + Simd<T>::kLanes, part[1]);
+  }
+  // this + x y
+  Row plus(T x, const Row& y) const {
+    const typename Simd<T>::V all = Simd<T>::set(x);
+    return {{Simd<T>::fma(all, y.part[0], part[0]), Simd<T>::fma(all, y.part[1], part[1])}};
+  }
 };
 
-template <typename T>
-void load(Chain<T>& to, const T* from) {
-  for (int i = 0; i < 4; ++i) to.part[i] = Simd<T>::load(from + i * Simd<T>::kLanes);
-}
-template <typename T>
-void store(T* to, const Chain<T>& from) {
-  for (int i = 0; i < 4; ++i) Simd<T>::store(to + i * Simd<T>::kLanes, from.part[i]);
-}
-// c = fma(x, y, c)
-template <typename T>
-void add(Chain<T>& c, T x, const Chain<T>& y) {
-  const typename Simd<T>::V all = Simd<T>::set(x);
-  for (int i = 0; i < 4; ++i) c.part[i] = Simd<T>::fma(all, y.part[i], c.part[i]);
-}
-// y = fma(-x, t, y)
-template <typename T>
-void take(Chain<T>& y, T x, const Chain<T>& t) {
-  add(y, -x, t);
-}
+// The end of a block of rows.
+int64_t block_end(int64_t row, int64_t rows) { return std::min(rows, (row / kRows + 1) * kRows); }
 
-// One reflector over a group, of which `t` = tau w is known, and the chain w of the next one on the way: each row is
-// read and written once. `now` and `then` are the rows of the 1 of both; no next one: next = nullptr.
+// geqrf of the columns of one panel, in rows of kPanel elements; row 0 is the matrix's row `first`.
 template <typename T>
-Chain<T> sweep(T* y, int64_t rows, const T* v, int64_t now, const Chain<T>& t, const T* next, int64_t then) {
-  Chain<T> w{}, row;
-  if (next != nullptr && then < now) {  // backwards: the rows above this reflector only add to the next one's chain
-    load(w, y + then * kGroup<T>);
-    for (int64_t i = then + 1; i < now; ++i) {
-      load(row, y + i * kGroup<T>);
-      add(w, next[i], row);
+void factor_panel(int64_t rows, int64_t count, int64_t first, T* a, T* taus) {
+  for (int64_t k = 0; k < count; ++k) {
+    taus[k] = reflector<T>(rows - k, a + k * kPanel + k, kPanel);
+    for (int64_t c = k + 1; c < count && taus[k] != 0; ++c) {
+      T* at = a + k * kPanel;
+      const T one = std::exchange(at[k], T(1));
+      T w = 0;
+      for (int64_t i = k; i < rows;) {
+        T part = 0;
+        for (const int64_t end = block_end(first + i, first + rows) - first; i < end; ++i)
+          part = std::fma(a[i * kPanel + k], a[i * kPanel + c], part);
+        w = w + part;
+      }
+      const T t = taus[k] * w;
+      for (int64_t i = k; i < rows; ++i) a[i * kPanel + c] = std::fma(-a[i * kPanel + k], t, a[i * kPanel + c]);
+      at[k] = one;
     }
   }
-  for (int64_t i = now; i < rows; ++i) {
-    T* at = y + i * kGroup<T>;
-    load(row, at);
-    take(row, i == now ? T(1) : v[i], t);
-    store(at, row);
-    if (next == nullptr) continue;
-    if (i == then)
-      w = row;
-    else if (i > then)
-      add(w, next[i], row);
-  }
-  return w;
-}
-
-// tau w
-template <typename T>
-Chain<T> scaled(T tau, const Chain<T>& w) {
-  alignas(64) T all[kGroup<T>];
-  store(all, w);
-  for (T& value : all) value = tau * value;
-  Chain<T> result;
-  load(result, all);
-  return result;
-}
-
-// Reflectors `order`, one after the other, over a group.
-template <typename T>
-void reflect_group(const Reflectors<T>& reflectors, const std::vector<int64_t>& order, T* y) {
-  if (order.empty()) return;
-  const int64_t rows = reflectors.length, first = order[0];
-  Chain<T> w, row;
-  load(w, y + first * kGroup<T>);
-  for (int64_t i = first + 1; i < rows; ++i) {
-    load(row, y + i * kGroup<T>);
-    add(w, reflectors.vector(first)[i], row);
-  }
-  for (size_t k = 0; k < order.size(); ++k) {
-    const int64_t j = order[k], then = k + 1 < order.size() ? order[k + 1] : 0;
-    const T* next = k + 1 < order.size() ? reflectors.vector(then) : nullptr;
-    w = sweep(y, rows, reflectors.vector(j), j, scaled(reflectors.taus[j], w), next, then);
-  }
-}
-
-// One reflector over some columns of a group or panel, `width` apart: begin ... end.
-template <typename T>
-void reflect_columns(T tau, const T* v, int64_t top, int64_t rows, T* y, int64_t width, int64_t begin, int64_t end) {
-  constexpr int64_t kMost = 128;
-  if (tau == 0) return;
-  T w[kMost];
-  const int64_t count = end - begin;
-  T* __restrict y0 = y + top * width + begin;
-  std::copy_n(y0, count, w);
-  for (int64_t i = top + 1; i < rows; ++i) {
-    const T* __restrict row = y + i * width + begin;
-    const T x = v[i];
-    for (int64_t c = 0; c < count; ++c) w[c] = std::fma(x, row[c], w[c]);
-  }
-  for (int64_t c = 0; c < count; ++c) {
-    w[c] = tau * w[c];
-    y0[c] = y0[c] - w[c];
-  }
-  for (int64_t i = top + 1; i < rows; ++i) {
-    T* __restrict row = y + i * width + begin;
-    const T x = -v[i];
-    for (int64_t c = 0; c < count; ++c) row[c] = std::fma(x, w[c], row[c]);
-  }
-}
-
-// Those that do something: a reflector whose tau is 0 is none.
-template <typename T>
-std::vector<int64_t> working(const Reflectors<T>& reflectors, bool backwards, int64_t below) {
-  std::vector<int64_t> order;
-  for (int64_t j = 0; j < below; ++j)
-    if (reflectors.taus[j] != 0) order.push_back(j);
-  if (backwards) std::reverse(order.begin(), order.end());
-  return order;
 }
 
 // Calls work(group's buffer, first column, columns) for each group of columns, and copies it back.
@@ -148,55 +74,117 @@ void each_group(ffi::ThreadPool* pool, int64_t rows, int64_t columns, View<T> y,
 }  // namespace
 
 template <typename T>
-void reflect(ffi::ThreadPool* pool, const Reflectors<T>& reflectors, bool backwards, int64_t columns, View<T> y) {
-  const std::vector<int64_t> order = working(reflectors, backwards, reflectors.count);
-  each_group(pool, reflectors.length, columns, y, true,
-             [&](T* buffer, int64_t, int64_t) { reflect_group(reflectors, order, buffer); });
+Panel<T>::Panel(View<const T> factors, int64_t length, int64_t first, int64_t count, const T* all_taus)
+    : first(first), length(length), u((length - first) * kPanel) {
+  for (int64_t j = 0; j < kPanel; ++j) {
+    taus[j] = first + j < count ? all_taus[first + j] : T(0);
+    for (int64_t i = first; i < length; ++i)
+      u[(i - first) * kPanel + j] = taus[j] == 0     ? T(-0.0)
+                                    : i > first + j ? factors(i, first + j)
+                                                    : T(i == first + j);
+  }
+  const T* row = u.data();
+  for (int64_t i = first; i < length;) {
+    T part[kPanel][kPanel] = {};
+    for (const int64_t end = block_end(i, length); i < end; ++i, row += kPanel)
+      for (int64_t j = 0; j < kPanel; ++j)
+        for (int64_t l = 0; l < kPanel; ++l) part[j][l] = std::fma(row[j], row[l], part[j][l]);
+    for (int64_t j = 0; j < kPanel; ++j)
+      for (int64_t l = 0; l < kPanel; ++l) products[j][l] = products[j][l] + part[j][l];
+  }
+  for (int64_t j = 0; j < kPanel; ++j)
+    for (int64_t l = 0; l < kPanel; ++l)
+      if (taus[j] == 0 || taus[l] == 0) products[j][l] = 0;  // and no NaN, from an infinite v
+}
+
+template <typename T>
+void Panel<T>::apply(bool backwards, T* y, int64_t stride) const {
+  Row<T> x[kPanel];
+  for (Row<T>& sum : x) sum = Row<T>::zero();
+  const T* row = u.data();
+  for (int64_t i = first; i < length;) {
+    Row<T> part[kPanel];
+    for (Row<T>& sum : part) sum = Row<T>::zero();
+    for (const int64_t end = block_end(i, length); i < end; ++i, row += kPanel) {
+      const Row<T> values = Row<T>::load(y + i * stride);
+      for (int j = 0; j < kPanel; ++j) part[j] = part[j].plus(row[j], values);
+    }
+    for (int j = 0; j < kPanel; ++j)
+      for (int p = 0; p < 2; ++p) x[j].part[p] = x[j].part[p] + part[j].part[p];
+  }
+  for (int64_t k = 0; k < kPanel; ++k) {
+    const int64_t j = backwards ? kPanel - 1 - k : k;
+    for (int64_t done = 0; done < k; ++done) {
+      const int64_t i = backwards ? kPanel - 1 - done : done;
+      x[j] = x[j].plus(-products[j][i], x[i]);
+    }
+    for (auto& part : x[j].part) part = taus[j] == 0 ? Simd<T>::zero() : Simd<T>::set(taus[j]) * part;
+  }
+  row = u.data();
+  for (int64_t i = first; i < length; ++i, row += kPanel) {
+    Row<T> sum = Row<T>::zero(), values = Row<T>::load(y + i * stride);
+    for (int j = 0; j < kPanel; ++j) sum = sum.plus(row[j], x[j]);
+    for (int p = 0; p < 2; ++p) values.part[p] = values.part[p] - sum.part[p];
+    values.store(y + i * stride);
+  }
+}
+
+template <typename T>
+void reflect(ffi::ThreadPool* pool, const std::vector<Panel<T>>& panels, bool backwards, int64_t columns, View<T> y) {
+  if (panels.empty()) return;
+  const size_t count = panels.size();
+  each_group(pool, panels[0].length, columns, y, true, [&](T* buffer, int64_t, int64_t) {
+    for (size_t p = 0; p < count; ++p) panels[backwards ? count - 1 - p : p].apply(backwards, buffer, kGroup<T>);
+  });
 }
 
 template <typename T>
 void geqrf(ffi::ThreadPool* pool, int64_t m, int64_t n, T* a, T* taus) {
-  constexpr int64_t kBlock = 32;
+  constexpr int64_t kBlock = 32, kWidth = kBlock + kGroup<T>;  // a group of columns may reach beyond the block
   const View<T> x{a, n, 1};
   const int64_t steps = std::min(m, n);
-  std::vector<T> panel, v;
+  std::vector<T> block, four;
   for (int64_t start = 0; start < steps; start += kBlock) {
     const int64_t end = std::min(steps, start + kBlock), width = end - start, rows = m - start;
-    panel.resize(rows * width);
-    v.resize(rows);
-    for (int64_t i = 0; i < rows; ++i) std::copy_n(&x(start + i, start), width, &panel[i * width]);
-    for (int64_t k = 0; k < width; ++k) {
-      for (int64_t i = k; i < rows; ++i) v[i] = panel[i * width + k];
-      taus[start + k] = reflector<T>(rows - k, v.data() + k, 1);
-      for (int64_t i = k; i < rows; ++i) panel[i * width + k] = v[i];
-      if (k + 1 < width)
-        reflect_columns(taus[start + k], v.data(), k, rows, panel.data(), width, k + 1, width);
+    std::vector<Panel<T>> panels;
+    block.assign(rows * kWidth, 0);
+    const View<T> y{block.data(), kWidth, 1};
+    for (int64_t i = 0; i < rows; ++i) std::copy_n(&x(start + i, start), width, &y(i, 0));
+    for (int64_t first = 0; first < width; first += kPanel) {
+      const int64_t count = std::min(kPanel, width - first);
+      four.resize((rows - first) * kPanel);
+      for (int64_t i = first; i < rows; ++i) std::copy_n(&y(i, first), count, &four[(i - first) * kPanel]);
+      factor_panel(rows - first, count, first, four.data(), taus + start + first);
+      for (int64_t i = first; i < rows; ++i) std::copy_n(&four[(i - first) * kPanel], count, &y(i, first));
+      panels.emplace_back(View<const T>{block.data(), kWidth, 1}, rows, first, width, taus + start);
+      for (int64_t j = first + count; j < width; j += kGroup<T>) panels.back().apply(false, &y(0, j), kWidth);
     }
-    for (int64_t i = 0; i < rows; ++i) std::copy_n(&panel[i * width], width, &x(start + i, start));
-    if (end < n) {
-      const Reflectors<T> reflectors({panel.data(), width, 1}, rows, width, taus + start);
-      reflect(pool, reflectors, false, n - end, x.from(start, end));
-    }
+    for (int64_t i = 0; i < rows; ++i) std::copy_n(&y(i, 0), width, &x(start + i, start));
+    if (end < n) reflect(pool, panels, false, n - end, x.from(start, end));
   }
 }
 
 template <typename T>
 void householder_product(ffi::ThreadPool* pool, const Reflectors<T>& reflectors, int64_t n, View<T> q) {
-  const int64_t rows = reflectors.length;
+  const std::vector<Panel<T>>& panels = reflectors.panels;
+  const int64_t rows = reflectors.length, last = static_cast<int64_t>(panels.size()) - 1;
   each_group(pool, rows, n, q, false, [&](T* buffer, int64_t first, int64_t width) {
-    for (int64_t c = 0; c < width; ++c) buffer[(first + c) * kGroup<T> + c] = 1;
-    // Column c takes the reflectors up to its own: those of this group's columns first, each on the columns from its own
-    // on, then those that all share.
-    const int64_t shared = std::min(first + 1, reflectors.count);
-    for (int64_t j = std::min(first + width, reflectors.count) - 1; j >= shared; --j)
-      reflect_columns(reflectors.taus[j], reflectors.vector(j), j, rows, buffer, kGroup<T>, j - first, width);
-    reflect_group(reflectors, working(reflectors, true, shared), buffer);
+    const auto begin = [&](int64_t c) {  // columns before their own panel hold whatever their neighbours' made of them
+      for (int64_t i = 0; i < rows; ++i) buffer[i * kGroup<T> + c - first] = i == c;
+    };
+    int64_t begun = first + width;
+    for (int64_t p = std::min((begun - 1) / kPanel, last); p >= 0; --p) {
+      while (begun > std::max(first, p * kPanel)) begin(--begun);
+      panels[p].apply(true, buffer, kGroup<T>);
+    }
+    while (begun > first) begin(--begun);
   });
 }
 
-#define PORTABLE_REFLECT(T)                                                                              \
-  template void reflect<T>(ffi::ThreadPool*, const Reflectors<T>&, bool, int64_t, View<T>);              \
-  template void geqrf<T>(ffi::ThreadPool*, int64_t, int64_t, T*, T*);                                    \
+#define PORTABLE_REFLECT(T)                                                                            \
+  template struct Panel<T>;                                                                            \
+  template void reflect<T>(ffi::ThreadPool*, const std::vector<Panel<T>>&, bool, int64_t, View<T>);    \
+  template void geqrf<T>(ffi::ThreadPool*, int64_t, int64_t, T*, T*);                                  \
   template void householder_product<T>(ffi::ThreadPool*, const Reflectors<T>&, int64_t, View<T>);
 PORTABLE_REFLECT(float)
 PORTABLE_REFLECT(double)

@@ -9,6 +9,9 @@
 
 namespace portable::linalg {
 
+// Reflectors of a panel, and rows of a block of a sum down a column. Blocks start at rows that it divides.
+inline constexpr int64_t kPanel = 4, kRows = 8;
+
 // floor(log2 x) held to [-1000, 1000]; x positive and finite.
 inline int exponent_of(double x) { return std::clamp(std::ilogb(x), -1000, 1000); }
 
@@ -35,25 +38,35 @@ T reflector(int64_t size, T* x, int64_t step) {
   return static_cast<T>((b - alpha) / b);
 }
 
-// Reflectors as lists: v of reflector j starts at vectors + j * length, from row `row(j)` on, its own 1 not read.
+// Reflectors `first` ... of a factorisation, at most kPanel. One that does nothing, tau being 0, has -0 for its u and +0
+// for its x, which changes no bit of a sum.
+template <typename T>
+struct Panel {
+  int64_t first, length;
+  std::vector<T> u;  // rows of kPanel elements, from row `first` to row length - 1
+  T taus[kPanel] = {}, products[kPanel][kPanel] = {};
+
+  // The 1 of reflector j is in row j of the factors, v below; `taus` are those of all.
+  Panel(View<const T> factors, int64_t length, int64_t first, int64_t count, const T* taus);
+
+  // Applies them to 2 Simd<T>::kLanes columns next to each other, rows `stride` apart; y is row 0.
+  void apply(bool backwards, T* y, int64_t stride) const;
+};
+
+// All reflectors of a factorisation (length x count).
 template <typename T>
 struct Reflectors {
   int64_t count, length;
-  std::vector<T> vectors;  // [count][length], element i of list j belongs to row i
-  std::vector<T> taus;
+  std::vector<Panel<T>> panels;
 
-  // Those of the columns of a factorisation (length x count), the 1 of reflector j being in row j.
-  Reflectors(View<const T> factors, int64_t length, int64_t count, const T* tau)
-      : count(count), length(length), vectors(count * length), taus(tau, tau + count) {
-    transpose<T>(length, count, factors, {vectors.data(), length, 1});
+  Reflectors(View<const T> factors, int64_t length, int64_t count, const T* taus) : count(count), length(length) {
+    for (int64_t first = 0; first < count; first += kPanel) panels.emplace_back(factors, length, first, count, taus);
   }
-  const T* vector(int64_t j) const { return vectors.data() + j * length; }
 };
 
-// Applies the reflectors, from the first to the last or back, to every column of y (length x columns, the columns next
-// to each other).
+// Applies panels, from the first to the last or back, to every column of y, the columns next to each other.
 template <typename T>
-void reflect(ffi::ThreadPool* pool, const Reflectors<T>& reflectors, bool backwards, int64_t columns, View<T> y);
+void reflect(ffi::ThreadPool* pool, const std::vector<Panel<T>>& panels, bool backwards, int64_t columns, View<T> y);
 
 // geqrf of an m x n matrix with rows next to each other, in place.
 template <typename T>

@@ -48,7 +48,7 @@ bool decompose(ffi::ThreadPool* pool, int64_t m, int64_t n, std::vector<double>&
   for (int64_t j = n; j < wide; ++j) left[j * wide + j] = 1;
   if (m > n) {
     const Reflectors<double> reflectors({a.data(), n, 1}, m, n, taus.data());
-    reflect<double>(pool, reflectors, true, wide, {left.data(), wide, 1});
+    reflect<double>(pool, reflectors.panels, true, wide, {left.data(), wide, 1});
   }
   for (int64_t j = 0; j < wide; ++j) {
     const double sign = points_down(left.data() + j, m, wide) ? -1 : 1;  // times it is exact

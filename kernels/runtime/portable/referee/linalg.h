@@ -71,17 +71,6 @@ T reflector(std::vector<T>& x) {
   return static_cast<T>((b - alpha) / b);
 }
 
-// 5.4: applies (tau, v) to y, where v[0] is not read: it is 1.
-template <typename T>
-void reflect(T tau, const std::vector<T>& v, std::vector<T>& y) {
-  if (tau == 0) return;
-  T w = y[0];
-  for (size_t i = 1; i < y.size(); ++i) w = std::fma(v[i], y[i], w);
-  const T t = tau * w;
-  y[0] = y[0] - t;
-  for (size_t i = 1; i < y.size(); ++i) y[i] = std::fma(-v[i], t, y[i]);
-}
-
 // Part of a column, read and written back.
 template <typename T>
 std::vector<T> column(const Matrix<T>& a, int64_t j, int64_t from) {
@@ -94,17 +83,76 @@ void set_column(Matrix<T>& a, int64_t j, int64_t from, const std::vector<T>& x) 
   for (int64_t i = from; i < a.rows; ++i) a(i, j) = x[i - from];
 }
 
+// 5.4: the sum of x(i)*y(i) over rows `from` to the last, by blocks of 8 rows.
+template <typename T>
+T column_product(const std::vector<T>& x, const std::vector<T>& y, int64_t from) {
+  T sum = 0;
+  for (int64_t block = from / 8; block * 8 < static_cast<int64_t>(x.size()); ++block) {
+    T part = 0;
+    for (int64_t i = block * 8; i < block * 8 + 8; ++i)
+      if (i >= from && i < static_cast<int64_t>(x.size())) part = std::fma(x[i], y[i], part);
+    sum = sum + part;
+  }
+  return sum;
+}
+
+// u of reflector k of a factorisation, in all its rows.
+template <typename T>
+std::vector<T> unit_vector(const Matrix<T>& a, int64_t k) {
+  std::vector<T> u(a.rows, T(0));
+  u[k] = 1;
+  for (int64_t i = k + 1; i < a.rows; ++i) u[i] = a(i, k);
+  return u;
+}
+
+// Applies reflector k to a column y.
+template <typename T>
+void reflect(T tau, const std::vector<T>& u, int64_t k, std::vector<T>& y) {
+  if (tau == 0) return;
+  const T t = tau * column_product(u, y, k);
+  for (size_t i = k; i < y.size(); ++i) y[i] = std::fma(-u[i], t, y[i]);
+}
+
+// Applies the reflectors of a panel, those from `first` on, to a column y.
+template <typename T>
+void reflect_panel(const Matrix<T>& a, const std::vector<T>& taus, int64_t first, bool backwards, std::vector<T>& y) {
+  const int64_t end = std::min(first + 4, static_cast<int64_t>(taus.size()));
+  std::vector<std::vector<T>> u;
+  for (int64_t j = first; j < end; ++j) u.push_back(unit_vector(a, j));
+  std::vector<int64_t> done;
+  T x[4] = {};
+  for (int64_t step = 0; step < end - first; ++step) {
+    const int64_t j = backwards ? end - first - 1 - step : step;
+    if (taus[first + j] == 0) continue;
+    T t = column_product(u[j], y, first);
+    for (int64_t i : done) t = std::fma(-column_product(u[i], u[j], first), x[i], t);
+    x[j] = taus[first + j] * t;
+    done.push_back(j);
+  }
+  std::sort(done.begin(), done.end());
+  for (int64_t i = first; i < a.rows; ++i) {
+    T sum = 0;
+    for (int64_t j : done) sum = std::fma(u[j][i], x[j], sum);
+    y[i] = y[i] - sum;
+  }
+}
+
 template <typename T>
 std::vector<T> geqrf(Matrix<T>& a) {
   std::vector<T> taus;
-  for (int64_t k = 0; k < std::min(a.rows, a.columns); ++k) {
+  const int64_t steps = std::min(a.rows, a.columns);
+  for (int64_t k = 0; k < steps; ++k) {
     std::vector<T> v = column(a, k, k);
     taus.push_back(reflector(v));
     set_column(a, k, k, v);
-    for (int64_t j = k + 1; j < a.columns; ++j) {
-      std::vector<T> y = column(a, j, k);
-      reflect(taus[k], v, y);
-      set_column(a, j, k, y);
+    const int64_t first = k / 4 * 4, end = std::min(first + 4, steps);
+    for (int64_t j = k + 1; j < (k + 1 == end ? a.columns : end); ++j) {
+      std::vector<T> y = column(a, j, 0);
+      if (k + 1 == end)
+        reflect_panel(a, taus, first, false, y);
+      else
+        reflect(taus[k], unit_vector(a, k), k, y);
+      set_column(a, j, 0, y);
     }
   }
   return taus;
@@ -115,10 +163,10 @@ Matrix<T> householder_product(const Matrix<T>& a, const std::vector<T>& taus) {
   Matrix<T> q = identity<T>(a.rows, a.columns);
   const int64_t count = static_cast<int64_t>(taus.size());
   for (int64_t c = 0; c < a.columns; ++c)
-    for (int64_t j = std::min(c, count - 1); j >= 0; --j) {
-      std::vector<T> y = column(q, c, j);
-      reflect(taus[j], column(a, j, j), y);
-      set_column(q, c, j, y);
+    for (int64_t first = std::min(c, count - 1) / 4 * 4; first >= 0 && count > 0; first -= 4) {
+      std::vector<T> y = column(q, c, 0);
+      reflect_panel(a, taus, first, true, y);
+      set_column(q, c, 0, y);
     }
   return q;
 }

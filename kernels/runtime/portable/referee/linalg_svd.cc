@@ -40,9 +40,9 @@ Bidiagonal bidiagonalise(Matrix<double> a) {
     set_column(left, k, k, u);
     result.d[k] = u[0];
     for (int64_t j = k + 1; j < n; ++j) {
-      std::vector<double> y = column(a, j, k);
-      reflect(tau, u, y);
-      set_column(a, j, k, y);
+      std::vector<double> y = column(a, j, 0);
+      reflect(tau, unit_vector(left, k), k, y);
+      set_column(a, j, 0, y);
     }
     if (k == n - 2) result.e[k] = a(k, k + 1);
     if (k >= n - 2) continue;
@@ -185,10 +185,10 @@ bool decompose(Matrix<double> a, bool full, Svd& out) {
     }
   }
   for (int64_t c = 0; c < out.u.columns; ++c) {
-    for (int64_t j = static_cast<int64_t>(taus.size()) - 1; j >= 0; --j) {
-      std::vector<double> y = column(out.u, c, j);
-      reflect(taus[j], column(a, j, j), y);
-      set_column(out.u, c, j, y);
+    for (int64_t first = (static_cast<int64_t>(taus.size()) + 3) / 4 * 4 - 4; first >= 0; first -= 4) {
+      std::vector<double> y = column(out.u, c, 0);
+      reflect_panel(a, taus, first, true, y);
+      set_column(out.u, c, 0, y);
     }
     if (points_down(out.u, c)) {
       negate(out.u, c);
