@@ -1,5 +1,5 @@
-// C - A B, by `less` of docs/numerics/linalg.md: every element of C takes away, one after the other, the sums of its products by
-// blocks of kSum of k. A factorisation's blocks of columns are these blocks.
+// C - A B, by `less` of docs/numerics/linalg.md: every element of C takes away, one after the other, the sums of blocks
+// of its products. The blocks of columns that a factorisation is cut into are these blocks.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace portable::linalg {
 
-inline constexpr int64_t kSum = 32;
+inline constexpr int64_t kBlock = 32;  // products of a sum
 
 // A matrix in memory that somebody else holds; steps may be negative.
 template <typename T>
@@ -32,7 +32,7 @@ inline constexpr int kTileRows = 6;
 template <typename T>
 inline constexpr int kTileColumns = 2 * Simd<T>::kLanes;
 
-// One tile, depth at most kSum: a is packed [k][kTileRows], b packed [k][kTileColumns], c has rows `ld` apart.
+// One tile and block: a is packed [k][kTileRows], b packed [k][kTileColumns], c has rows `ld` apart.
 template <typename T>
 void subtract_tile(int64_t depth, const T* __restrict a, const T* __restrict b, T* c, int64_t ld) {
   using S = Simd<T>;
@@ -99,7 +99,7 @@ void subtract_column(int64_t m, int64_t depth, View<const T> a, View<const T> b,
   }
 }
 
-// c (m x n, columns next to each other) -= a (m x depth) b (depth x n), depth at most kSum. With a pool, over its threads.
+// c (m x n, columns next to each other) -= a (m x depth) b (depth x n), one block. With a pool, over its threads.
 template <typename T>
 void subtract_product(ffi::ThreadPool* pool, int64_t m, int64_t n, int64_t depth, View<const T> a, View<const T> b,
                       View<T> c) {
@@ -186,11 +186,11 @@ void solve_rows(int64_t start, int64_t end, int64_t j, int64_t width, View<const
 
 // M x = b for the n x columns matrix of right sides in `x` (columns next to each other), by 5.2, M lower triangular.
 // An upper triangular M is one with both indices reversed, which negative steps say.
-template <typename T>
+template <typename T, int64_t kBlock = linalg::kBlock>
 void solve_lower(ffi::ThreadPool* pool, int64_t n, int64_t columns, View<const T> m, bool unit, View<T> x) {
   constexpr int64_t kStrip = 4 * Simd<T>::kLanes;
-  for (int64_t start = 0; start < n; start += kSum) {
-    const int64_t end = std::min(n, start + kSum);
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int64_t end = std::min(n, start + kBlock);
     for (int64_t j = 0; j < columns; j += kStrip)
       solve_rows(start, end, j, std::min(kStrip, columns - j), m, unit, x);
     const View<const T> solved{x.data + start * x.row, x.row, x.column};

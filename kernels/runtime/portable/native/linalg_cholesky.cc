@@ -10,6 +10,8 @@
 namespace portable::linalg {
 namespace {
 
+constexpr int64_t kSquare = 64;  // products of a sum
+
 // The block's factor, transposed, in `u` (size x size, rows next to each other); reads and leaves its upper triangle.
 // `sums` has the same size: what each element is to take away.
 template <typename T>
@@ -35,9 +37,9 @@ bool factor_block(int64_t size, T* u, T* sums) {
 template <typename T>
 bool factor(ffi::ThreadPool* pool, int64_t n, T* a) {
   const View<T> l{a, n, 1};
-  std::vector<T> block(kSum * kSum), sums(kSum * kSum), panel;
-  for (int64_t start = 0; start < n; start += kSum) {
-    const int64_t end = std::min(n, start + kSum), size = end - start, rest = n - end;
+  std::vector<T> block(kSquare * kSquare), sums(kSquare * kSquare), panel;
+  for (int64_t start = 0; start < n; start += kSquare) {
+    const int64_t end = std::min(n, start + kSquare), size = end - start, rest = n - end;
     const View<T> u{block.data(), size, 1};
     for (int64_t i = 0; i < size; ++i)
       for (int64_t j = i; j < size; ++j) u(i, j) = l(start + j, start + i);
@@ -52,10 +54,10 @@ bool factor(ffi::ThreadPool* pool, int64_t n, T* a) {
     const View<T> below{panel.data(), rest, 1};
     const View<const T> done{panel.data(), rest, 1};
     transpose<T>(rest, size, {&l(end, start), n, 1}, below);
-    solve_lower<T>(pool, size, rest, {block.data(), 1, size}, false, below);
+    solve_lower<T, kSquare>(pool, size, rest, {block.data(), 1, size}, false, below);
     transpose<T>(size, rest, done, l.from(end, start));
-    for (int64_t j = 0; j < rest; j += 2 * kSum) {  // block columns, each from its diagonal block down
-      const int64_t width = std::min(2 * kSum, rest - j);
+    for (int64_t j = 0; j < rest; j += kSquare) {  // block columns, each from its diagonal block down
+      const int64_t width = std::min(kSquare, rest - j);
       subtract_product<T>(pool, rest - j, width, size, done.from(0, j).transposed(), done.from(0, j),
                           l.from(end + j, end + j));
     }

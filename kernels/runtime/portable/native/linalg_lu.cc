@@ -10,7 +10,8 @@
 namespace portable::linalg {
 namespace {
 
-// A panel of at most kSum columns, not more than its rows, as columns `ld` apart: each element's sum is made when its column comes.
+// A panel of at most kBlock columns, not more than its rows, which are `ld` apart: each element's sum is made when its
+// column comes.
 template <typename T>
 struct Panel {
   int64_t m, width, ld;
@@ -22,7 +23,7 @@ struct Panel {
     using S = Simd<T>;
     constexpr int64_t kStrip = 4 * S::kLanes;
     T* x = column(k);
-    T top[kSum] = {};
+    T top[kBlock] = {};
     for (int64_t j = 0; j < k; ++j) {
       const T* __restrict l = column(j);
       const T u = x[j] = x[j] - top[j];
@@ -62,8 +63,8 @@ void factor(ffi::ThreadPool* pool, int64_t m, int64_t n, T* a, int32_t* pivots) 
   const View<const T> seen{a, n, 1};
   const int64_t steps = std::min(m, n);
   Panel<T> panel;
-  for (int64_t start = 0; start < steps; start += kSum) {
-    const int64_t end = std::min(steps, start + kSum), width = end - start, height = m - start;
+  for (int64_t start = 0; start < steps; start += kBlock) {
+    const int64_t end = std::min(steps, start + kBlock), width = end - start, height = m - start;
     const int64_t room = 4 * Simd<T>::kLanes;
     panel.m = height, panel.width = width, panel.ld = height + room;
     panel.values.resize(panel.ld * width);

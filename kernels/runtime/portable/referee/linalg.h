@@ -113,29 +113,39 @@ void reflect(T tau, const std::vector<T>& u, int64_t k, std::vector<T>& y) {
   for (size_t i = k; i < y.size(); ++i) y[i] = std::fma(-u[i], t, y[i]);
 }
 
-// Applies the reflectors of a panel, those from `first` on, to a column y.
+// Applies the reflectors of a panel of a factorisation, those from `first` on, to the columns of y from `from` on.
 template <typename T>
-void reflect_panel(const Matrix<T>& a, const std::vector<T>& taus, int64_t first, bool backwards, std::vector<T>& y) {
-  const int64_t end = std::min(first + 4, static_cast<int64_t>(taus.size()));
-  std::vector<std::vector<T>> u;
-  for (int64_t j = first; j < end; ++j) u.push_back(unit_vector(a, j));
-  std::vector<int64_t> done;
-  T x[4] = {};
-  for (int64_t step = 0; step < end - first; ++step) {
-    const int64_t j = backwards ? end - first - 1 - step : step;
-    if (taus[first + j] == 0) continue;
-    T t = column_product(u[j], y, first);
-    for (int64_t i : done) t = std::fma(-column_product(u[i], u[j], first), x[i], t);
-    x[j] = taus[first + j] * t;
-    done.push_back(j);
+void reflect_panel(const Matrix<T>& a, const std::vector<T>& taus, int64_t first, bool backwards, Matrix<T>& y,
+                   int64_t from) {
+  std::vector<int64_t> panel;
+  std::vector<std::vector<T>> u(4);
+  T z[4][4];
+  for (int64_t j = 0; j < 4 && first + j < static_cast<int64_t>(taus.size()); ++j) {
+    u[j] = unit_vector(a, first + j);
+    if (taus[first + j] != 0) panel.push_back(j);
   }
-  std::sort(done.begin(), done.end());
-  for (int64_t i = first; i < a.rows; ++i) {
-    T sum = 0;
-    for (int64_t j : done) sum = std::fma(u[j][i], x[j], sum);
-    y[i] = y[i] - sum;
+  for (int64_t i : panel)
+    for (int64_t j : panel) z[i][j] = column_product(u[i], u[j], first);
+  std::vector<int64_t> order = panel;
+  if (backwards) std::reverse(order.begin(), order.end());
+  for (int64_t c = from; c < y.columns; ++c) {
+    std::vector<T> values = column(y, c, 0);
+    T x[4];
+    for (auto j = order.begin(); j != order.end(); ++j) {
+      T t = column_product(u[*j], values, first);
+      for (auto i = order.begin(); i != j; ++i) t = std::fma(-z[*i][*j], x[*i], t);
+      x[*j] = taus[first + *j] * t;
+    }
+    for (int64_t i = first; i < y.rows; ++i) {
+      T sum = 0;
+      for (int64_t j : panel) sum = std::fma(u[j][i], x[j], sum);
+      y(i, c) = values[i] - sum;
+    }
   }
 }
+
+// Where the last panel of so many reflectors begins; negative if there are none.
+inline int64_t last_panel(int64_t count) { return (count + 3) / 4 * 4 - 4; }
 
 template <typename T>
 std::vector<T> geqrf(Matrix<T>& a) {
@@ -146,14 +156,12 @@ std::vector<T> geqrf(Matrix<T>& a) {
     taus.push_back(reflector(v));
     set_column(a, k, k, v);
     const int64_t first = k / 4 * 4, end = std::min(first + 4, steps);
-    for (int64_t j = k + 1; j < (k + 1 == end ? a.columns : end); ++j) {
+    for (int64_t j = k + 1; j < end; ++j) {
       std::vector<T> y = column(a, j, 0);
-      if (k + 1 == end)
-        reflect_panel(a, taus, first, false, y);
-      else
-        reflect(taus[k], unit_vector(a, k), k, y);
+      reflect(taus[k], unit_vector(a, k), k, y);
       set_column(a, j, 0, y);
     }
+    if (k + 1 == end) reflect_panel(a, taus, first, false, a, end);
   }
   return taus;
 }
@@ -161,13 +169,8 @@ std::vector<T> geqrf(Matrix<T>& a) {
 template <typename T>
 Matrix<T> householder_product(const Matrix<T>& a, const std::vector<T>& taus) {
   Matrix<T> q = identity<T>(a.rows, a.columns);
-  const int64_t count = static_cast<int64_t>(taus.size());
-  for (int64_t c = 0; c < a.columns; ++c)
-    for (int64_t first = std::min(c, count - 1) / 4 * 4; first >= 0 && count > 0; first -= 4) {
-      std::vector<T> y = column(q, c, 0);
-      reflect_panel(a, taus, first, true, y);
-      set_column(q, c, 0, y);
-    }
+  for (int64_t first = last_panel(static_cast<int64_t>(taus.size())); first >= 0; first -= 4)
+    reflect_panel(a, taus, first, true, q, first);
   return q;
 }
 

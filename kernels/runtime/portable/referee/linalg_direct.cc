@@ -7,12 +7,12 @@
 namespace referee {
 namespace {
 
-// t less the products of `count` pairs, by blocks of 32.
-template <typename T, typename Left, typename Right>
+// t less the products of `count` pairs.
+template <int64_t block = 32, typename T, typename Left, typename Right>
 T less(T t, int64_t count, const Left& left, const Right& right) {
-  for (int64_t start = 0; start < count; start += 32) {
+  for (int64_t start = 0; start < count; start += block) {
     T sum = 0;
-    for (int64_t k = start; k < std::min(count, start + 32); ++k) sum = std::fma(left(k), right(k), sum);
+    for (int64_t k = start; k < std::min(count, start + block); ++k) sum = std::fma(left(k), right(k), sum);
     t = t - sum;
   }
   return t;
@@ -23,7 +23,7 @@ bool cholesky(Matrix<T>& a) {
   const int64_t n = a.rows;
   for (int64_t j = 0; j < n; ++j) {
     for (int64_t i = j; i < n; ++i) {
-      const T t = less(a(i, j), j, [&](int64_t k) { return a(i, k); }, [&](int64_t k) { return a(j, k); });
+      const T t = less<64>(a(i, j), j, [&](int64_t k) { return a(i, k); }, [&](int64_t k) { return a(j, k); });
       if (i == j && !(t > 0)) return false;
       a(i, j) = i == j ? std::sqrt(t) : t / a(j, j);
     }

@@ -184,12 +184,9 @@ bool decompose(Matrix<double> a, bool full, Svd& out) {
       out.v(i, j) = b.v(i, order[j]);
     }
   }
+  for (int64_t first = last_panel(static_cast<int64_t>(taus.size())); first >= 0; first -= 4)
+    reflect_panel(a, taus, first, true, out.u, 0);
   for (int64_t c = 0; c < out.u.columns; ++c) {
-    for (int64_t first = (static_cast<int64_t>(taus.size()) + 3) / 4 * 4 - 4; first >= 0; first -= 4) {
-      std::vector<double> y = column(out.u, c, 0);
-      reflect_panel(a, taus, first, true, y);
-      set_column(out.u, c, 0, y);
-    }
     if (points_down(out.u, c)) {
       negate(out.u, c);
       if (c < n) negate(out.v, c);
