@@ -152,22 +152,31 @@ def transforms() -> Iterator[Line]:
 
 
 def by(function: Function) -> Function:
-    """A function of mpmath's matrices, of arrays."""
+    """A function of mpmath's matrices, of batches of arrays."""
 
     def matrix(x: Array) -> Any:
         return mpmath.matrix([[mpmath.mpf(float(one)) for one in np.atleast_1d(row)] for row in x])
 
+    def each(*operands: Array) -> Array:
+        rows = function(*map(matrix, operands)).tolist()
+        return np.array([[np.longdouble(mpmath.nstr(one, 40)) for one in row] for row in rows]).squeeze()
+
     def evaluate(*operands: Array) -> Array:
         with mpmath.workdps(50):
-            rows = function(*map(matrix, operands)).tolist()
-            return np.array([[np.longdouble(mpmath.nstr(one, 40)) for one in row] for row in rows]).squeeze()
+            return np.array([each(*one) for one in zip(*operands, strict=True)])
 
     return evaluate
 
 
+def of_vectors(solve: Function) -> Function:
+    """Of a matrix and the one column of a right side, in a batch."""
+    return lambda a, b: solve(a, b[..., None])[..., 0]
+
+
 NUMPY: dict[str, Function] = {
     "cholesky": np.linalg.cholesky,
-    "solve": np.linalg.solve,
+    "solve": of_vectors(np.linalg.solve),
+    "q": lambda a: abs(np.linalg.qr(a).Q),
     "r": lambda a: abs(np.linalg.qr(a).R),
     "svd": lambda a: np.linalg.svd(a, compute_uv=False),
     "eigvalsh": np.linalg.eigvalsh,
@@ -175,6 +184,7 @@ NUMPY: dict[str, Function] = {
 MPMATH: dict[str, Function] = {
     "cholesky": by(mpmath.cholesky),
     "solve": by(mpmath.lu_solve),
+    "q": by(lambda a: mpmath.qr(a, "full")[0].apply(abs)),
     "r": by(lambda a: mpmath.qr(a, "full")[1].apply(abs)),
     "svd": by(lambda a: mpmath.svd_r(a, compute_uv=False)),
     "eigvalsh": by(lambda a: mpmath.eigsy(a, eigvals_only=True)),
@@ -182,15 +192,23 @@ MPMATH: dict[str, Function] = {
 
 
 def factors() -> Iterator[Line]:
-    """Linear algebra whose results are unique."""
-    for dtype, rows, true in (("float32", 128, NUMPY), ("float64", SQUARE, MPMATH)):
-        a = normal(rows, rows)
-        definite = (a @ a.T / rows + np.eye(rows),)
-        regular = a + 4 * np.eye(rows)
+    """Linear algebra whose results are unique, of matrices that are no nearer to singular ones than most."""
+    below = functools.partial(lax.linalg.triangular_solve, left_side=True, lower=True)
+    values = functools.partial(jnp.linalg.svd, compute_uv=False)
+    for dtype, count, rows, true in (
+        ("float32", 32, 128, NUMPY),
+        ("float32", 8, 300, NUMPY),
+        ("float64", 48, SQUARE, MPMATH),
+    ):
+        a, b = normal(count, rows, rows), normal(count, rows, seed=1)
+        definite = (a @ a.swapaxes(-1, -2) / rows + np.eye(rows),)
+        regular = a + 1.5 * np.sqrt(rows) * np.eye(rows)
+        triangle = np.tril(a) / np.sqrt(rows) + np.eye(rows)
         yield Line(f"Cholesky, {rows}", dtype, jnp.linalg.cholesky, true["cholesky"], definite)
-        yield Line(f"solution by LU, {rows}", dtype, jnp.linalg.solve, true["solve"], (regular, normal(rows, seed=1)))
+        yield Line(f"solution by LU, {rows}", dtype, of_vectors(jnp.linalg.solve), true["solve"], (regular, b))
+        yield Line(f"triangular solution, {rows}", dtype, of_vectors(below), true["solve"], (triangle, b))
         yield Line(f"R of QR, {rows}", dtype, lambda a: abs(jnp.linalg.qr(a).R), true["r"], (a,))
-        values = functools.partial(jnp.linalg.svd, compute_uv=False)
+        yield Line(f"Q of QR, {rows}", dtype, lambda a: abs(jnp.linalg.qr(a).Q), true["q"], (a,))
         yield Line(f"singular values, {rows}", dtype, values, true["svd"], (a,))
         yield Line(f"eigenvalues, symmetric, {rows}", dtype, jnp.linalg.eigvalsh, true["eigvalsh"], definite)
 
