@@ -26,8 +26,12 @@ SHAPES = (
     (1, 1),
     (1, 4),
     (4, 1),
+    (5, 8),
+    (9, 4),
+    (13, 11),
     (33, 64),
     (70, 33),
+    (65, 65),
     (2, 3, 5, 5),
     (100, 100),
 )
@@ -223,6 +227,17 @@ def test_as_accurate_as_lapack(dtype):
     u, singular, vt = jnp.linalg.svd(a)
     theirs = errors(v, w, *jnp.linalg.qr(a), singular, u, vt)
     assert all(mine <= 4 * other + 2 * EPS[dtype] for mine, other in zip(ours, theirs, strict=True)), (ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_values_that_are_exact_stay_so(dtype):
+    values = np.array([0, 0.1, 1, 3, 7, 7, 8.7, 12], dtype)
+    (_, w), (s,) = (
+        run(linalg.eigh, np.diag(values), **EIGH),
+        run(linalg.svd, np.diag(values), **SVD | {"compute_uv": False}),
+    )
+    np.testing.assert_array_equal(bits(w), bits(values))
+    np.testing.assert_array_equal(bits(s), bits(values[::-1]))
 
 
 def test_a_matrix_of_a_batch_is_as_alone():

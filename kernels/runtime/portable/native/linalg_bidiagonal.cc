@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 
 #include "native/linalg_reflect.h"
 
@@ -15,21 +14,11 @@ constexpr double kEps = 0x1p-52, kTiny = 0x1p-966;
 void reflect_columns(double tau, const double* u, int64_t top, int64_t rows, int64_t columns, int64_t n, double* a,
                      std::vector<double>& room) {
   if (tau == 0) return;
-  room.assign(columns, 0);
+  room.resize(columns);
   double* __restrict w = room.data();
-  const auto add = [&](int64_t begin, auto count) {  // a block of the sums
-    for (int64_t j = 0; j < columns; ++j) {
-      double part = 0;
-      for (int64_t i = begin; i < begin + count; ++i) part = std::fma(u[i], a[i * n + j], part);
-      w[j] = w[j] + part;
-    }
-  };
-  int64_t i = std::min(rows, kRows - top % kRows);
-  add(0, i);
-  for (; i + kRows <= rows; i += kRows) add(i, std::integral_constant<int64_t, kRows>());
-  if (i < rows) add(i, rows - i);
+  column_products(u, a, top, rows, columns, n, w);
   for (int64_t j = 0; j < columns; ++j) w[j] = tau * w[j];
-  for (i = 0; i < rows; ++i) {
+  for (int64_t i = 0; i < rows; ++i) {
     const double x = -u[i];
     double* __restrict row = a + i * n;
     for (int64_t j = 0; j < columns; ++j) row[j] = std::fma(x, w[j], row[j]);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "native/linalg_batch.h"
+#include "native/linalg_refine.h"
 #include "native/linalg_reflect.h"
 #include "native/linalg_rotate.h"
 
@@ -14,32 +15,16 @@ namespace {
 
 constexpr double kEps = 0x1p-52;
 
-// p = a u over a size x size block whose rows are n apart: chains over the rows, as a is symmetric.
-void multiply(ffi::ThreadPool* pool, int64_t size, int64_t n, const double* a, const double* u, double* p) {
-  using S = Simd<double>;
-  constexpr int kParts = 8;
-  constexpr int64_t kStrip = kParts * S::kLanes;
-  const auto work = [&](int64_t begin, int64_t end) {
-    int64_t i = begin;
-    for (; i + kStrip <= end; i += kStrip) {
-      S::V acc[kParts];
-      for (S::V& part : acc) part = S::zero();
-      for (int64_t j = 0; j < size; ++j) {
-        const S::V x = S::set(u[j]);
-        for (int l = 0; l < kParts; ++l) acc[l] = S::fma(S::load(a + j * n + i + l * S::kLanes), x, acc[l]);
-      }
-      for (int l = 0; l < kParts; ++l) S::store(p + i + l * S::kLanes, acc[l]);
-    }
-    std::fill(p + i, p + end, 0.0);
-    for (int64_t j = 0; j < size && i < end; ++j)
-      for (int64_t l = i; l < end; ++l) p[l] = std::fma(a[j * n + l], u[j], p[l]);
+// p = a u over a size x size block whose rows are n apart, the first of them row `top`: down the columns, as a is
+// symmetric.
+void multiply(ffi::ThreadPool* pool, int64_t top, int64_t size, int64_t n, const double* a, const double* u, double* p) {
+  const auto columns = [&](int64_t begin, int64_t end) {
+    column_products(u, a + begin, top, size, end - begin, n, p + begin);
   };
-  const int64_t strips = (size + kStrip - 1) / kStrip;
-  const auto strip = [&](int64_t begin, int64_t end) { work(begin * kStrip, std::min(size, end * kStrip)); };
   if (pool != nullptr && size > 512)
-    parallel(*pool, strips, 1, strip);
+    parallel(*pool, size, 32, columns);
   else
-    strip(0, strips);
+    columns(0, size);
 }
 
 // a(i,j) for j <= i from both products in their order, and the mirrored ones the same.
@@ -71,12 +56,10 @@ void tridiagonalise(ffi::ThreadPool* pool, int64_t n, double* a, double* d, doub
     for (int64_t i = 0; i < size; ++i) a[(k + 1 + i) * n + k] = u[i];
     if (tau == 0) continue;
     u[0] = 1;
-    multiply(pool, size, n, corner, u.data(), w.data());
-    double s = 0;
-    for (int64_t i = 0; i < size; ++i) {
-      w[i] = tau * w[i];
-      s = std::fma(w[i], u[i], s);
-    }
+    multiply(pool, k + 1, size, n, corner, u.data(), w.data());
+    for (int64_t i = 0; i < size; ++i) w[i] = tau * w[i];
+    double s;
+    column_products(u.data(), w.data(), k + 1, size, 1, 1, &s);
     const double h = (0.5 * tau) * s;
     for (int64_t i = 0; i < size; ++i) w[i] = std::fma(-h, u[i], w[i]);
     update(pool, size, n, corner, u.data(), w.data());
@@ -144,15 +127,20 @@ bool decompose(ffi::ThreadPool* pool, int64_t n, bool lower, const T* operand, T
     householder_product<double>(pool, reflectors, n - 1, {product.data(), n - 1, 1});
     transpose<double>(n - 1, n - 1, {product.data(), n - 1, 1}, z.view().from(1, 1));
   }
+  const std::vector<double> diagonal = d;
+  std::vector<double> squares(n), sorted(n);
+  for (int64_t i = 0; i < n; ++i) squares[i] = e[i] * e[i];
   if (!iterate(n, d.data(), e.data(), z)) return false;
   z.flush();
 
   std::vector<int64_t> order(n);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return d[i] < d[j]; });
+  for (int64_t j = 0; j < n; ++j) sorted[j] = d[order[j]];
+  if (sizeof(T) == 8) refine(diagonal, squares, 0, sorted);
   for (int64_t j = 0; j < n; ++j) {
     const double* from = z.row(order[j]);
-    values[j] = canonical(static_cast<T>(std::ldexp(d[order[j]], exponent)));
+    values[j] = canonical(static_cast<T>(std::ldexp(sorted[j], exponent)));
     const bool down = points_down(from, n, 1);
     for (int64_t i = 0; i < n; ++i) vectors[i * n + j] = canonical(static_cast<T>(down ? -from[i] : from[i]));
   }

@@ -1,6 +1,7 @@
 #include "native/linalg_reflect.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 namespace portable::linalg {
@@ -72,6 +73,22 @@ void each_group(ffi::ThreadPool* pool, int64_t rows, int64_t columns, View<T> y,
 }
 
 }  // namespace
+
+void column_products(const double* u, const double* a, int64_t top, int64_t rows, int64_t columns, int64_t n,
+                     double* __restrict w) {
+  std::fill(w, w + columns, 0.0);
+  const auto add = [&](int64_t begin, auto count) {  // a block
+    for (int64_t j = 0; j < columns; ++j) {
+      double part = 0;
+      for (int64_t i = begin; i < begin + count; ++i) part = std::fma(u[i], a[i * n + j], part);
+      w[j] = w[j] + part;
+    }
+  };
+  int64_t i = block_end(top, top + rows) - top;
+  add(0, i);
+  for (; i + kRows <= rows; i += kRows) add(i, std::integral_constant<int64_t, kRows>());
+  if (i < rows) add(i, rows - i);
+}
 
 template <typename T>
 Panel<T>::Panel(View<const T> factors, int64_t length, int64_t first, int64_t count, const T* all_taus)

@@ -38,6 +38,9 @@ T reflector(int64_t size, T* x, int64_t step) {
   return static_cast<T>((b - alpha) / b);
 }
 
+// w(j) = u o column j of a, 5.4's sum, for columns next to each other and rows n apart, row 0 being row `top`.
+void column_products(const double* u, const double* a, int64_t top, int64_t rows, int64_t columns, int64_t n, double* w);
+
 // Reflectors `first` ... of a factorisation, at most kPanel. One that does nothing, tau being 0, has -0 for its u and +0
 // for its x, which changes no bit of a sum.
 template <typename T>

@@ -7,6 +7,7 @@
 
 #include "native/linalg_batch.h"
 #include "native/linalg_bidiagonal.h"
+#include "native/linalg_refine.h"
 #include "native/linalg_reflect.h"
 
 namespace portable::linalg {
@@ -34,12 +35,20 @@ bool decompose(ffi::ThreadPool* pool, int64_t m, int64_t n, std::vector<double>&
     for (int64_t j = m > n ? i : 0; j < n; ++j) square[i * n + j] = a[i * n + j];
   Bidiagonal b(pool, n, vectors);
   bidiagonalise(pool, n, square.data(), b);
+  std::vector<double> squares(2 * n - 1), values(n);
+  for (int64_t j = 0; j < n; ++j) {
+    squares[2 * j] = b.d[j] * b.d[j];
+    if (j < n - 1) squares[2 * j + 1] = b.e[j] * b.e[j];
+  }
   if (!iterate(b)) return false;
 
   std::vector<int64_t> order(n);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return b.d[i] > b.d[j]; });
-  for (int64_t j = 0; j < n; ++j) s[j] = canonical(static_cast<T>(std::ldexp(b.d[order[j]], exponent)));
+  for (int64_t j = 0; j < n; ++j) values[n - 1 - j] = b.d[order[j]];
+  if (sizeof(T) == 8) refine(std::vector<double>(2 * n), squares, n, values);
+  for (int64_t j = 0; j < n; ++j)
+    s[j] = canonical(static_cast<T>(std::ldexp(std::max(values[n - 1 - j], 0.0), exponent)));
   if (!vectors) return true;
 
   std::vector<double> left(m * wide);

@@ -200,6 +200,31 @@ inline int exponent_of(const std::vector<double>& values) {
   return greatest == 0 ? 0 : std::clamp(std::ilogb(greatest), -1000, 1000);
 }
 
+// 5.6, step 6: better ones of the eigenvalues `first` and on, ascending, of a symmetric tridiagonal matrix.
+inline void refine(const std::vector<double>& diagonal, const std::vector<double>& beside, int64_t first,
+                   std::vector<double>& values) {
+  double greatest = 0;
+  for (double value : values) greatest = std::max(greatest, std::fabs(value));
+  if (greatest == 0) return;
+  const double unit = std::ldexp(1.0, std::ilogb(greatest));
+  for (size_t j = 0; j < values.size(); ++j) {
+    double x = values[j];
+    for (int step = -46; step >= -53; --step) {
+      int64_t below = 0;
+      double q = 0;
+      for (size_t i = 0; i < diagonal.size(); ++i) {
+        q = i == 0 ? diagonal[i] - x : (diagonal[i] - x) - beside[i - 1] * beside[i - 1] / q;
+        if (std::fabs(q) < 0x1p-900) q = -0x1p-900;
+        if (q < 0) ++below;
+      }
+      const double by = std::ldexp(unit, step);
+      x = below <= first + static_cast<int64_t>(j) ? x + by : x - by;
+    }
+    if (std::fabs(x - values[j]) > std::ldexp(unit, -52)) values[j] = x;
+  }
+  for (size_t j = 1; j < values.size(); ++j) values[j] = std::max(values[j], values[j - 1]);
+}
+
 // Whether the element of largest magnitude, the first of equals, is negative.
 inline bool points_down(const Matrix<double>& z, int64_t j) {
   int64_t largest = 0;

@@ -22,21 +22,16 @@ void tridiagonalise(Matrix<double>& a, std::vector<double>& d, std::vector<doubl
     set_column(a, k, k + 1, u);
     if (tau == 0) continue;
     u[0] = 1;
-    const int64_t size = n - k - 1, at = k + 1;
-    std::vector<double> w(size);
-    for (int64_t i = 0; i < size; ++i) {
-      double p = 0;
-      for (int64_t j = 0; j < size; ++j) p = std::fma(a(at + i, at + j), u[j], p);
-      w[i] = tau * p;
-    }
-    double s = 0;
-    for (int64_t i = 0; i < size; ++i) s = std::fma(w[i], u[i], s);
-    const double h = (0.5 * tau) * s;
-    for (int64_t i = 0; i < size; ++i) w[i] = std::fma(-h, u[i], w[i]);
-    for (int64_t i = 0; i < size; ++i)
-      for (int64_t j = 0; j <= i; ++j) {
-        a(at + i, at + j) = std::fma(-w[i], u[j], std::fma(-u[i], w[j], a(at + i, at + j)));
-        a(at + j, at + i) = a(at + i, at + j);
+    u.insert(u.begin(), k + 1, 0.0);
+    const auto product = [&](const std::vector<double>& x) { return column_product(x, u, k + 1); };
+    std::vector<double> w(n);
+    for (int64_t i = k + 1; i < n; ++i) w[i] = tau * product(column(a, i, 0));
+    const double h = (0.5 * tau) * product(w);
+    for (int64_t i = k + 1; i < n; ++i) w[i] = std::fma(-h, u[i], w[i]);
+    for (int64_t i = k + 1; i < n; ++i)
+      for (int64_t j = k + 1; j <= i; ++j) {
+        a(i, j) = std::fma(-w[i], u[j], std::fma(-u[i], w[j], a(i, j)));
+        a(j, i) = a(i, j);
       }
   }
   for (int64_t k = 0; k < n; ++k) d[k] = a(k, k);
@@ -107,25 +102,27 @@ void one_eigh(ffi::AnyBuffer operand, ffi::AnyBuffer v, ffi::AnyBuffer w, int64_
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < i; ++j) (lower ? a(j, i) : a(i, j)) = lower ? a(i, j) : a(j, i);
   for (double value : a.values) finite = finite && std::isfinite(value);
-  std::vector<double> d(n, kNot), e(n), taus;
+  std::vector<double> d(n), e(n), taus, values(n, kNot);
+  std::vector<int64_t> order;
   Matrix<double> z(n, n);
   if (finite) {
     const int exponent = exponent_of(a.values);
     for (double& value : a.values) value = std::ldexp(value, -exponent);
     tridiagonalise(a, d, e, taus);
     z = vectors(a, taus);
+    const std::vector<double> diagonal = d, beside = e;
     finite = iterate(d, e, z);
-    for (double& value : d) value = std::ldexp(value, exponent);
+    order.resize(n);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return d[i] < d[j]; });
+    for (int64_t j = 0; j < n; ++j) values[j] = d[order[j]];
+    if (sizeof(T) == 8 && finite) refine(diagonal, beside, 0, values);
+    for (double& value : values) value = finite ? std::ldexp(value, exponent) : kNot;
   }
-  std::vector<double> values(n, kNot);
   Matrix<double> columns(n, n);
   columns.values.assign(n * n, kNot);
   if (finite) {
-    std::vector<int64_t> order(n);
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return d[i] < d[j]; });
     for (int64_t j = 0; j < n; ++j) {
-      values[j] = d[order[j]];
       for (int64_t i = 0; i < n; ++i) columns(i, j) = z(i, order[j]);
       if (points_down(columns, j)) negate(columns, j);
     }

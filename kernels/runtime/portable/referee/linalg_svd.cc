@@ -159,8 +159,8 @@ struct Svd {
   Matrix<double> u, v;  // columns
 };
 
-// For rows >= columns.
-bool decompose(Matrix<double> a, bool full, Svd& out) {
+// For rows >= columns; `wide` says whether the operand is binary64.
+bool decompose(Matrix<double> a, bool full, bool wide, Svd& out) {
   const int64_t m = a.rows, n = a.columns;
   const int exponent = exponent_of(a.values);
   for (double& value : a.values) value = std::ldexp(value, -exponent);
@@ -170,15 +170,22 @@ bool decompose(Matrix<double> a, bool full, Svd& out) {
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < n; ++j) square(i, j) = m > n && i > j ? 0 : a(i, j);
   Bidiagonal b = bidiagonalise(square);
+  std::vector<double> beside;
+  for (int64_t j = 0; j < n; ++j) {
+    beside.push_back(b.d[j]);
+    beside.push_back(b.e[j]);
+  }
   if (!iterate(b)) return false;
   std::vector<int64_t> order(n);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return b.d[i] > b.d[j]; });
-  out.s.resize(n);
+  for (int64_t j = n - 1; j >= 0; --j) out.s.push_back(b.d[order[j]]);
+  if (wide) refine(std::vector<double>(2 * n), beside, n, out.s);
+  std::reverse(out.s.begin(), out.s.end());
+  for (double& value : out.s) value = value < 0 ? 0 : std::ldexp(value, exponent);
   out.u = identity<double>(m, full ? m : n);
   out.v = Matrix<double>(n, n);
   for (int64_t j = 0; j < n; ++j) {
-    out.s[j] = std::ldexp(b.d[order[j]], exponent);
     for (int64_t i = 0; i < n; ++i) {
       out.u(i, j) = b.u(i, order[j]);
       out.v(i, j) = b.v(i, order[j]);
@@ -214,7 +221,7 @@ void one_svd(ffi::AnyBuffer operand, ffi::RemainingRets results, int64_t index, 
     svd.u = identity<double>(m, full ? m : 0);
     svd.v = identity<double>(n, full ? n : 0);
   } else if (good) {
-    good = decompose(m < n ? transposed(a) : a, full, svd);
+    good = decompose(m < n ? transposed(a) : a, full, sizeof(T) == 8, svd);
     if (m < n) std::swap(svd.u, svd.v);
   }
   const int64_t rank = std::min(m, n);
