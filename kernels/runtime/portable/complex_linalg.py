@@ -10,9 +10,12 @@ import numpy as np
 from jax import Array, lax
 
 from kernels.runtime.portable.complex_qr import qr
-from kernels.runtime.portable.complexes import div, mul, parts, sub
+from kernels.runtime.portable.complexes import add, div, mul, parts, sub
 
 Definition = Callable[..., Any]
+
+_BLOCK: Final = 32
+"""Products of an element of LU that are summed before they are taken away."""
 
 
 def _transposed(a: Array) -> Array:
@@ -74,34 +77,45 @@ def _lu(a: Array, **_: Any) -> tuple[Array, Array, Array]:
     rows = lax.broadcasted_iota(np.int32, (*batch, m), len(batch))
     columns = lax.broadcasted_iota(np.int32, (*batch, n), len(batch))
 
-    def step(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        a, pivots = state
-        column = lax.dynamic_index_in_dim(a, k, a.ndim - 1, keepdims=False)
-        real, imag = parts(column)
+    def exchanged(x: Array, k: Array, pivot: Array) -> tuple[Array, Array]:
+        """With rows k and pivot exchanged, and the new row k."""
+        first = lax.dynamic_index_in_dim(x, k, x.ndim - 2, keepdims=True)
+        chosen = jnp.take_along_axis(x, pivot[..., None, None], x.ndim - 2)
+        x = jnp.where(rows[..., None] == pivot[..., None, None], first, x)
+        return jnp.where(rows[..., None] == k, chosen, x), chosen
+
+    def column_of(a: Array, sums: Array, k: Array) -> Array:
+        return sub(*(lax.dynamic_index_in_dim(x, k, x.ndim - 1, keepdims=False) for x in (a, sums)))
+
+    def step(k: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        a, sums, pivots = state
+        real, imag = parts(column_of(a, sums, k))
         size = jnp.where(rows < k, -1, abs(real) + abs(imag))
         pivot = jnp.argmax(jnp.where(jnp.isnan(size), -1, size), -1).astype(np.int32)
         own = lax.dynamic_index_in_dim(size, k, size.ndim - 1, keepdims=False)
         pivot = jnp.where(jnp.isnan(own), k, jnp.maximum(pivot, k))  # nothing is greater than a NaN
-        first = lax.dynamic_index_in_dim(a, k, a.ndim - 2, keepdims=False)
-        chosen = jnp.take_along_axis(a, pivot[..., None, None], a.ndim - 2)[..., 0, :]
-        place = rows[..., None]
-        a = jnp.where(place == pivot[..., None, None], first[..., None, :], a)
-        a = jnp.where(place == k, chosen[..., None, :], a)
-        below = rows > k
-        column = lax.dynamic_index_in_dim(a, k, a.ndim - 1, keepdims=False)
+        (a, first), (sums, less) = exchanged(a, k, pivot), exchanged(sums, k, pivot)
+        first, column = sub(first, less), column_of(a, sums, k)
+        below, right = rows > k, columns[..., None, :] > k
         divisor = lax.dynamic_index_in_dim(column, k, column.ndim - 1, keepdims=True)
         quotients = div(column, jnp.broadcast_to(divisor, column.shape))
         column = jnp.where(below & (divisor != 0), quotients, column)
-        left, top = jnp.broadcast_arrays(column[..., :, None], chosen[..., None, :])
-        rest = sub(a, mul(left, top))
-        right = columns[..., None, :] > k
-        a = jnp.where(below[..., None] & right, rest, a)
+        product = mul(*jnp.broadcast_arrays(column[..., :, None], first))
+        sums = jnp.where(below[..., None] & right, add(sums, product), jnp.zeros_like(sums))  # the others are done
+        a = jnp.where(rows[..., None] == k, first, a)
         a = jnp.where(columns[..., None, :] == k, column[..., None], a)
-        return a, jnp.where(np.arange(count) == k, pivot[..., None], pivots)
+        return a, sums, jnp.where(np.arange(count) == k, pivot[..., None], pivots)
+
+    def block(index: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, pivots = state
+        start = index * _BLOCK
+        state = a, jnp.zeros_like(a), pivots
+        a, sums, pivots = lax.fori_loop(start, jnp.minimum(start + _BLOCK, count), step, state)
+        return sub(a, sums), pivots
 
     pivots = jnp.zeros((*batch, count), np.int32)
     if count:
-        a, pivots = lax.fori_loop(0, count, step, (a, pivots))
+        a, pivots = lax.fori_loop(0, -(-count // _BLOCK), block, (a, pivots))
     return a, pivots, lax.linalg.lu_pivots_to_permutation(pivots, m)
 
 

@@ -151,30 +151,40 @@ void transpose(int64_t rows, int64_t columns, View<const T> from, View<T> to) {
         for (int64_t c = j; c < std::min(j + kSquare, columns); ++c) to(c, r) = from(r, c);
 }
 
+// x(i, j), less m(i, k) x(k, j) for k = start ... i - 1, in some registers of columns from j on.
+template <int kParts, typename T>
+void reduce_columns(int64_t start, int64_t i, int64_t j, View<const T> m, View<T> x, T* to) {
+  using S = Simd<T>;
+  typename S::V sum[kParts];
+  for (int p = 0; p < kParts; ++p) sum[p] = S::zero();
+  for (int64_t k = start; k < i; ++k) {
+    const typename S::V factor = S::set(m(i, k));
+    const T* row = &x(k, j);
+    for (int p = 0; p < kParts; ++p) sum[p] = S::fma(factor, S::load(row + p * S::kLanes), sum[p]);
+  }
+  for (int p = 0; p < kParts; ++p) S::store(to + p * S::kLanes, S::load(&x(i, j) + p * S::kLanes) - sum[p]);
+}
+
 // Rows start ... end of solve_lower(), one block of its sums; a strip of at most four registers.
 template <typename T>
 void solve_rows(int64_t start, int64_t end, int64_t j, int64_t width, View<const T> m, bool unit, View<T> x) {
-  using S = Simd<T>;
-  constexpr int64_t kStrip = 4 * S::kLanes;
+  constexpr int64_t kLanes = Simd<T>::kLanes;
   for (int64_t i = start; i < end; ++i) {
-    T t[kStrip];
-    if (width == kStrip) {
-      typename S::V part[4];
-      for (int p = 0; p < 4; ++p) part[p] = S::zero();
-      for (int64_t k = start; k < i; ++k) {
-        const typename S::V factor = S::set(m(i, k));
-        const T* row = &x(k, j);
-        for (int p = 0; p < 4; ++p) part[p] = S::fma(factor, S::load(row + p * S::kLanes), part[p]);
-      }
-      for (int p = 0; p < 4; ++p) S::store(t + p * S::kLanes, S::load(&x(i, j) + p * S::kLanes) - part[p]);
-    } else {
-      std::fill(t, t + width, T(0));
+    T t[4 * kLanes];
+    int64_t done = 0;
+    if (width == 4 * kLanes) {
+      reduce_columns<4>(start, i, j, m, x, t);
+      done = width;
+    }
+    for (; done + kLanes <= width; done += kLanes) reduce_columns<1>(start, i, j + done, m, x, t + done);
+    if (done < width) {
+      std::fill(t + done, t + width, T(0));
       for (int64_t k = start; k < i; ++k) {
         const T factor = m(i, k);
         const T* __restrict row = &x(k, j);
-        for (int64_t l = 0; l < width; ++l) t[l] = std::fma(factor, row[l], t[l]);
+        for (int64_t l = done; l < width; ++l) t[l] = std::fma(factor, row[l], t[l]);
       }
-      for (int64_t l = 0; l < width; ++l) t[l] = x(i, j + l) - t[l];
+      for (int64_t l = done; l < width; ++l) t[l] = x(i, j + l) - t[l];
     }
     if (!unit) {
       const T pivot = m(i, i);

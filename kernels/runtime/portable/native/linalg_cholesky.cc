@@ -37,7 +37,8 @@ bool factor_block(int64_t size, T* u, T* sums) {
 template <typename T>
 bool factor(ffi::ThreadPool* pool, int64_t n, T* a) {
   const View<T> l{a, n, 1};
-  std::vector<T> block(kSquare * kSquare), sums(kSquare * kSquare), panel;
+  const int64_t square = std::min(n, kSquare);
+  std::vector<T> block(square * square), sums(square * square), panel;
   for (int64_t start = 0; start < n; start += kSquare) {
     const int64_t end = std::min(n, start + kSquare), size = end - start, rest = n - end;
     const View<T> u{block.data(), size, 1};

@@ -18,27 +18,33 @@ struct Panel {
   std::vector<T> values;
   T* column(int64_t j) { return values.data() + j * ld; }
 
-  // Column k less what the columns before it take away.
-  void reduce(int64_t k) {
+  // Rows i ... of column k, as many as registers hold, less what the columns before it take away.
+  template <int kParts>
+  void reduce_rows(int64_t i, int64_t k) {
     using S = Simd<T>;
-    constexpr int64_t kStrip = 4 * S::kLanes;
     T* x = column(k);
-    T top[kBlock] = {};
+    typename S::V sum[kParts];
+    for (int p = 0; p < kParts; ++p) sum[p] = S::zero();
+    for (int64_t j = 0; j < k; ++j) {
+      const typename S::V u = S::set(x[j]);
+      const T* l = column(j) + i;
+      for (int p = 0; p < kParts; ++p) sum[p] = S::fma(S::load(l + p * S::kLanes), u, sum[p]);
+    }
+    for (int p = 0; p < kParts; ++p)
+      S::store(x + i + p * S::kLanes, S::load(x + i + p * S::kLanes) - sum[p]);
+  }
+
+  void reduce(int64_t k) {
+    T *x = column(k), top[kBlock] = {};
     for (int64_t j = 0; j < k; ++j) {
       const T* __restrict l = column(j);
       const T u = x[j] = x[j] - top[j];
       for (int64_t i = j + 1; i < k; ++i) top[i] = std::fma(l[i], u, top[i]);
     }
-    for (int64_t i = k; i < m; i += kStrip) {  // what lies behind the last row is room
-      typename S::V sum[4];
-      for (int p = 0; p < 4; ++p) sum[p] = S::zero();
-      for (int64_t j = 0; j < k; ++j) {
-        const typename S::V u = S::set(x[j]);
-        const T* l = column(j) + i;
-        for (int p = 0; p < 4; ++p) sum[p] = S::fma(S::load(l + p * S::kLanes), u, sum[p]);
-      }
-      for (int p = 0; p < 4; ++p) S::store(x + i + p * S::kLanes, S::load(x + i + p * S::kLanes) - sum[p]);
-    }
+    constexpr int64_t kLanes = Simd<T>::kLanes;
+    int64_t i = k;
+    for (; i + 4 * kLanes <= m; i += 4 * kLanes) reduce_rows<4>(i, k);
+    for (; i < m; i += kLanes) reduce_rows<1>(i, k);  // what lies behind the last row is room
   }
 
   // All columns; exchanges its own rows. Pivots count from its top.
@@ -65,8 +71,7 @@ void factor(ffi::ThreadPool* pool, int64_t m, int64_t n, T* a, int32_t* pivots) 
   Panel<T> panel;
   for (int64_t start = 0; start < steps; start += kBlock) {
     const int64_t end = std::min(steps, start + kBlock), width = end - start, height = m - start;
-    const int64_t room = 4 * Simd<T>::kLanes;
-    panel.m = height, panel.width = width, panel.ld = height + room;
+    panel.m = height, panel.width = width, panel.ld = height + Simd<T>::kLanes;
     panel.values.resize(panel.ld * width);
     transpose<T>(height, width, seen.from(start, start), {panel.column(0), panel.ld, 1});
     panel.factor(pivots + start);
