@@ -61,7 +61,7 @@ def contractions() -> Iterator[Line]:
     """Products of matrices, and a convolution as one."""
     for inner, dtype in ((64, "float32"), (1024, "float32"), (8192, "float32"), (1024, "bfloat16"), (1024, "float16"),
                          (1024, "float64")):  # fmt: skip
-        operands = normal(64, inner), normal(inner, 96, seed=1)
+        operands = normal(256, inner), normal(inner, 384, seed=1)
         yield Line(f"matrix product, {inner} terms", dtype, jnp.matmul, np.matmul, operands)
     yield Line(
         "matrix by vector, 4096 terms", "float32", jnp.matmul, np.matmul, (normal(512, 4096), normal(4096, seed=1))
