@@ -90,11 +90,14 @@ def reductions() -> Iterator[Line]:
             lambda x: x.sum()[None],
             (positive(few),),
         )
-        yield Line("sums of 1024 columns", dtype, lambda x: jnp.sum(x, 0), lambda x: x.sum(0), (normal(4096, 1024),))
-    yield Line(
-        "product of 1000", "float32", lambda x: jnp.prod(x, -1), lambda x: x.prod(-1), (1 + normal(64, 1000) / 100,)
-    )
-    yield Line("cumulative sum of 100000", "float32", jnp.cumsum, np.cumsum, (positive(100_000),))
+        wide = (normal(4096, 8192),)
+        yield Line("sums of 8192 columns", dtype, lambda x: jnp.sum(x, 0), lambda x: x.sum(0), wide)
+    for dtype in ("float32", "float64"):
+        rows = (normal(8192, 4096),)
+        yield Line("sums of 8192 rows", dtype, lambda x: jnp.sum(x, 1), lambda x: x.sum(1), rows)
+    near = (1 + normal(16_384, 1000) / 100,)
+    yield Line("product of 1000", "float32", lambda x: jnp.prod(x, -1), lambda x: x.prod(-1), near)
+    yield from cumulative()
     yield Line(
         "average of windows 3x3", "float32", pooled, lambda x: windows_of(x).mean((-1, -2)), (normal(4, 30, 30),)
     )
@@ -114,6 +117,22 @@ def reductions() -> Iterator[Line]:
     heads = tuple(normal(4, 128, 64, seed=seed) for seed in range(3))
     yield Line("attention, 128 of 64", "float32", attended(jax.nn.softmax),
                attended(functools.partial(scipy.special.softmax, axis=-1)), heads)  # fmt: skip
+
+
+def cumulative() -> Iterator[Line]:
+    """Cumulative operations along many rows, and along a few long ones."""
+    sums, products = functools.partial(jnp.cumsum, axis=-1), functools.partial(jnp.cumprod, axis=-1)
+    for length, rows in ((1000, 1024), (100_000, 1), (1_000_000, 1)):
+        for kind, made in (("positive", positive(rows, length)), ("normal", normal(rows, length))):
+            true = functools.partial(np.cumsum, axis=-1)
+            yield Line(f"cumulative sum of {length} {kind} numbers", "float32", sums, true, (made,))
+    made, near = normal(1024, 1000), 1 + normal(1024, 1000) / 100
+    for dtype in ("bfloat16", "float64"):
+        yield Line("cumulative sum of 1000 normal numbers", dtype, sums, functools.partial(np.cumsum, axis=-1), (made,))
+    for dtype in ("float32", "float64"):
+        yield Line("cumulative product of 1000", dtype, products, functools.partial(np.cumprod, axis=-1), (near,))
+        logs = functools.partial(lax.cumlogsumexp, axis=1)
+        yield Line("cumlogsumexp of 1000", dtype, logs, functools.partial(np.logaddexp.accumulate, axis=1), (made,))
 
 
 def windows_of(x: Array) -> Array:

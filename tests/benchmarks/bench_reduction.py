@@ -2,8 +2,8 @@
 
 `python tests/benchmarks/bench_reduction.py FOLDER [--rounds N]`; FOLDER holds the compiled libraries (`portable-v4.so`
 and so on). Each line is one operation on one operand, its best time of several alternating rounds by either, and their
-ratio; then the geometric mean of the lines that have a goal. A cumulative sum and a sort have none: a chain that is one
-chain by specification can't be split, and XLA's sort compares.
+ratio; then the geometric mean of the lines that have a goal. A cumulative sum and a sort have none: XLA's take
+many passes over memory, and its sort compares.
 """
 
 from __future__ import annotations

@@ -16,14 +16,77 @@ from kernels.runtime.portable import fused, library
 from kernels.runtime.portable.fused import Operand, Step
 from kernels.runtime.portable.reduction import FLOATS, MAXIMUM, Arguments, Parameters, Rule, cumulate, like
 
+BLOCK: Final = 16
+"""Elements in a chain."""
 
-def _elementwise(operands: Sequence[jax.Array], steps: Sequence[tuple[str, tuple[int, ...], Any]]) -> jax.Array:
-    """The last value of a program over arrays of one shape and scalars."""
-    shape = operands[0].shape
-    given = [Operand(x, tuple(range(x.ndim))) for x in operands]
-    made = [Step(op, args, np.dtype(dtype), {"new_dtype": np.dtype(dtype)}) for op, args, dtype in steps]
-    (result,) = fused.call(shape, given, made, [len(given) + len(made) - 1])
-    return result
+_JOIN: Final = (
+    ("lt", (0, 2)),
+    ("eq", (0, 2)),
+    ("sub", (0, 2)),
+    ("abs", (7,)),
+    ("neg", (8,)),
+    ("exp", (9,)),
+    ("select_n", (6, 10, 4)),  # q
+    ("add", (3, 11)),
+    ("add", (3, 4)),
+    ("mul", (13, 11)),
+    ("select_n", (5, 14, 12)),  # t
+    ("select_n", (5, 4, 11)),  # d
+    ("mul", (1, 16)),
+    ("add", (17, 15)),
+    ("max", (0, 2)),
+)
+"""(m, r) ∘ (m', r') of the operands m, r, m', r' and 1."""
+
+
+def _elementwise(
+    shape: Sequence[int], operands: Sequence[Operand], steps: Sequence[tuple[Any, ...]], results: Sequence[int]
+) -> list[jax.Array]:
+    """A program in the type of its first operand, but for comparisons and steps that name one."""
+    made = []
+    for op, args, *other in steps:
+        dtype = np.dtype(other[0] if other else np.bool_ if op in {"lt", "eq"} else operands[0].array.dtype)
+        made.append(Step(op, args, dtype, {"new_dtype": dtype}))
+    return fused.call(shape, operands, made, results)
+
+
+def _each(x: jax.Array, without: int | None = None) -> Operand:
+    """An array with the program's axes, or all but one of them, or a scalar."""
+    return Operand(x, tuple(i for i in range(x.ndim + (without is not None)) if i != without))
+
+
+def _before(x: jax.Array, axis: int, first: float) -> jax.Array:
+    """What is one earlier along an axis."""
+    start = jnp.full([1 if i == axis else size for i, size in enumerate(x.shape)], first, x.dtype)
+    return lax.concatenate([start, lax.slice_in_dim(x, 0, -1, axis=axis)], axis)
+
+
+def _blocks(x: jax.Array, axis: int, rest: float) -> jax.Array:
+    """An axis as blocks and the elements of each, of which the last may need some more."""
+    count = -(-x.shape[axis] // BLOCK)
+    more = [(0, count * BLOCK - size if i == axis else 0, 0) for i, size in enumerate(x.shape)]
+    return lax.pad(x, jnp.asarray(rest, x.dtype), more).reshape(*x.shape[:axis], count, BLOCK, *x.shape[axis + 1 :])
+
+
+def _cumulated(m: jax.Array, r: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """The pairs (m, r) cumulated along an axis; r may be one scalar for all."""
+    one = Operand(jnp.ones((), m.dtype), ())
+    if m.shape[axis] <= BLOCK:
+        top = cumulate(MAXIMUM, m, axis, reverse=False)
+        given = [_each(_before(top, axis, -np.inf)), one, _each(m), _each(r), one]
+        decay, term = _elementwise(m.shape, given, _JOIN[:12], [16, 15])
+        call = jax.ffi.ffi_call(library.target("recur"), like(m.shape, m.dtype))
+        return top, call(decay, term, axis=np.int64(axis))
+    inner = axis + 1
+    blocks = _blocks(m, axis, -np.inf), r if r.ndim == 0 else _blocks(r, axis, 0)
+    chains = _cumulated(*blocks, inner)
+    totals = (lax.index_in_dim(x, BLOCK - 1, inner, keepdims=False) for x in chains)
+    before = (_before(x, axis, first) for x, first in zip(_cumulated(*totals, axis), (-np.inf, 0), strict=True))
+    given = [*(_each(x, inner) for x in before), *map(_each, chains), one]
+    s, top = _elementwise(chains[0].shape, given, _JOIN, [18, 19])
+    whole = (*m.shape[:axis], -1, *m.shape[axis + 1 :])
+    top, s = (lax.slice_in_dim(x.reshape(whole), 0, m.shape[axis], axis=axis) for x in (top, s))
+    return top, s
 
 
 def _cumlogsumexp(args: Arguments, params: Parameters) -> Sequence[jax.Array]:
@@ -34,25 +97,14 @@ def _cumlogsumexp(args: Arguments, params: Parameters) -> Sequence[jax.Array]:
         raise KernelError(f"the numeric specification has no cumlogsumexp of {dtype.name}")
     if operand.size == 0:
         return [operand]
-    axis, reverse = params["axis"], params["reverse"]
-    narrow = dtype != computing
-    x = _elementwise([operand], [("convert_element_type", (0,), computing)]) if narrow else operand
-    m = cumulate(MAXIMUM, x, axis, reverse=reverse)
-    before = lax.slice_in_dim(m, 1, None, axis=axis) if reverse else lax.slice_in_dim(m, 0, -1, axis=axis)
-    empty = jnp.full([1 if i == axis else size for i, size in enumerate(m.shape)], -np.inf, computing)
-    before = lax.concatenate([before, empty] if reverse else [empty, before], axis)
-    one = jnp.ones((), computing)
-    scaled = [
-        ("sub", (0, 1), computing),
-        ("exp", (3,), computing),
-        ("lt", (0, 1), np.bool_),
-        ("select_n", (5, 2, 4), computing),
-    ]
-    decay, term = _elementwise([before, m, one], scaled), _elementwise([x, m, one], scaled)
-    call = jax.ffi.ffi_call(library.target("recur"), like(m.shape, computing))
-    s = call(decay, term, axis=np.int64(axis), reverse=bool(reverse))
-    last = [("convert_element_type", (3,), dtype)] if narrow else []
-    return [_elementwise([s, m], [("log", (0,), computing), ("add", (1, 2), computing), *last])]
+    axis = params["axis"]
+    x = lax.rev(operand, (axis,)) if params["reverse"] else operand
+    if dtype != computing:
+        (x,) = _elementwise(x.shape, [_each(x)], [("convert_element_type", (0,), computing)], [1])
+    pairs = _cumulated(x, jnp.zeros((), computing), axis)
+    steps = [("log1p", (1,)), ("add", (0, 2)), *([("convert_element_type", (3,), dtype)] if dtype != computing else [])]
+    (out,) = _elementwise(x.shape, [*map(_each, pairs)], steps, [1 + len(steps)])
+    return [lax.rev(out, (axis,)) if params["reverse"] else out]
 
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType({"cumlogsumexp": _cumlogsumexp})

@@ -1,5 +1,6 @@
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from kernels.runtime.errors import KernelError
-from kernels.runtime.portable import cumulative
+from kernels.runtime.portable import cumulative, portable
 from kernels.runtime.portable.reduction import RULES
 
 OPERATIONS = (lax.cumsum, lax.cumprod, lax.cummax, lax.cummin)
@@ -39,14 +40,60 @@ def test_any_axis_and_values(data, shape, dtype, seed, special):
     assert_one_value(every(function, x))
 
 
-def test_sums_are_one_chain():
-    for shape, axis in [((100_003,), 0), ((4097, 9), 0), ((9, 4097), 1), ((2, 65, 600), 1)]:
+def cumulated(join, start, x):
+    """Another reading of R4: a list, cumulated."""
+    out = []
+    for i, one in enumerate(x):
+        out.append(join(out[-1] if i % 16 else start, one))
+    if len(x) > 16:
+        before = cumulated(join, start, [out[i - 1] for i in range(16, len(x), 16)])
+        out[16:] = [join(before[i // 16 - 1], out[i]) for i in range(16, len(x))]
+    return out
+
+
+def test_sums_are_what_the_specification_writes_out():
+    for shape, axis in [((10_003,), 0), ((4097, 5), 0), ((3, 4113), 1), ((2, 65, 30), 1), ((256,), 0), ((257, 2), 0)]:
         x = numbers(shape, "float32", 1)
-        out = applied(RULES, partial(lax.cumsum, axis=axis), x)
-        np.testing.assert_array_equal(bits(out), bits(np.cumsum(x, axis, dtype="f4")))
-        back = applied(RULES, partial(lax.cumsum, axis=axis, reverse=True), x)
-        flipped = np.flip(np.cumsum(np.flip(x, axis), axis, dtype="f4"), axis)
-        np.testing.assert_array_equal(bits(back), bits(flipped))
+        for operation, function, start in [(np.add, lax.cumsum, 0), (np.multiply, lax.cumprod, 1)]:
+            line = partial(cumulated, operation, np.float32(start))
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                expected = np.apply_along_axis(line, axis, x).astype("f4")
+                back = np.flip(np.apply_along_axis(line, axis, np.flip(x, axis)), axis).astype("f4")
+            found = applied(RULES, partial(function, axis=axis), x)
+            np.testing.assert_array_equal(bits(found), bits(expected))
+            found = applied(RULES, partial(function, axis=axis, reverse=True), x)
+            np.testing.assert_array_equal(bits(found), bits(back))
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 255, 256, 257, 273, 4097])
+def test_the_edges_of_blocks(length):
+    operands = [numbers(shape, dtype, length) for shape in [(length,), (3, length)] for dtype in DTYPES]
+
+    def function(operands):
+        return [
+            applied(RULES, partial(f, axis=x.ndim - 1, reverse=reverse), x)
+            for x in operands
+            for f in OPERATIONS
+            for reverse in (False, True)
+        ]
+
+    assert_one_value(every(function, operands))
+
+
+def test_logarithms_of_sums_are_what_the_specification_writes_out():
+    function = {name: jax.jit(portable(getattr(jax.lax, name))) for name in ("exp", "log1p")}
+
+    def join(a, b):
+        (m, r), (other, more) = a, b
+        q = np.float32(1) if m == other else np.float32(function["exp"](-abs(m - other)))
+        d, t = (q, more + q) if m < other else (np.float32(1), (more + np.float32(1)) * q)
+        return max(m, other), r * d + t
+
+    for length in (1, 16, 17, 300):
+        x = numbers((length,), "float32", 4)
+        pairs = cumulated(join, (np.float32(-np.inf), np.float32(0)), [(one, np.float32(0)) for one in x])
+        expected = [m + np.float32(function["log1p"](r)) for m, r in pairs]
+        np.testing.assert_array_equal(bits(applied(cumulative.RULES, lax.cumlogsumexp, x)), bits(np.array(expected)))
 
 
 def test_an_index_is_of_the_first_nan_and_else_of_the_first_equal():
@@ -80,7 +127,9 @@ def test_integers_and_complex_numbers():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_logarithm_of_cumulative_sums_of_exponentials(dtype, reverse):
-    operands = [numbers(shape, dtype, 3, special) for shape in [(7, 65), (0, 3), (1,)] for special in (0, 0.05)]
+    operands = [
+        numbers(shape, dtype, 3, special) for shape in [(7, 65), (300, 2), (0, 3), (1,)] for special in (0, 0.05)
+    ]
 
     def function(operands):
         return [applied(cumulative.RULES, partial(lax.cumlogsumexp, axis=0, reverse=reverse), x) for x in operands]
