@@ -17,10 +17,13 @@
 
 namespace portable {
 
-inline constexpr int64_t kChunk = 4096;
-
 template <typename T>
 inline constexpr int kLanes = static_cast<int>(256 / sizeof(T));
+
+// Of a lane, the elements that are one chain, and the chains in a chunk.
+inline constexpr int kChain = 4;
+template <typename T>
+inline constexpr int64_t kChunk = 4 * kChain * kLanes<T>;
 
 namespace lanes {
 
@@ -126,11 +129,19 @@ inline T tree(Vector<T, bytes> lane) {
   }
 }
 
-// One chunk: at most kChunk elements. A lane without elements still holds the start, which changes nothing: a lane of
-// a sum is never -0 (it started from +0), and 1·x is x.
+// A vector more, of which perhaps only `left` elements are there, or none.
+template <typename Op, typename T>
+inline Vector<T> take(Vector<T> lane, const T* from, int64_t left) {
+  if (left >= kWide<T>) return Op::apply(lane, load(from));
+  return left > 0 ? Op::apply(lane, load_some(from, static_cast<int>(left), Op::template kStart<T>)) : lane;
+}
+
+// One chunk: at most kChunk elements. A lane or a chain without elements still holds the start, which changes nothing:
+// a lane of a sum is never -0 (it started from +0), and 1·x is x. So a lane's only chain is the lane.
 template <typename Op, typename T>
 inline T fold_chunk(const T* x, int64_t n) {
   constexpr int kCount = kLanes<T> / kWide<T>;
+  constexpr int64_t kStep = kChain * kLanes<T>;
   constexpr T kStart = Op::template kStart<T>;
   if (n <= kWide<T>) {
     return tree<Op, T, kBytes>(Op::apply(Vector<T>{} + kStart, load_some(x, static_cast<int>(n), kStart)));
@@ -138,17 +149,27 @@ inline T fold_chunk(const T* x, int64_t n) {
   Vector<T> lane[kCount];
   for (auto& one : lane) one = Vector<T>{} + kStart;
   int64_t at = 0;
-  for (; at + kLanes<T> <= n; at += kLanes<T>) {
-    for (int v = 0; v < kCount; ++v) lane[v] = Op::apply(lane[v], load(x + at + v * kWide<T>));
-  }
-  if (at < n) {
+  if (n <= kStep) {
+    for (; at + kLanes<T> <= n; at += kLanes<T>) {
+      for (int v = 0; v < kCount; ++v) lane[v] = Op::apply(lane[v], load(x + at + v * kWide<T>));
+    }
+    if (at < n) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kCount; ++v) {
-      const int64_t left = n - at - v * kWide<T>;
-      if (left >= kWide<T>) {
-        lane[v] = Op::apply(lane[v], load(x + at + v * kWide<T>));
-      } else if (left > 0) {
-        lane[v] = Op::apply(lane[v], load_some(x + at + v * kWide<T>, static_cast<int>(left), kStart));
+      for (int v = 0; v < kCount; ++v) lane[v] = take<Op>(lane[v], x + at + v * kWide<T>, n - at - v * kWide<T>);
+    }
+  } else {
+    for (; at < n; at += kStep) {
+      const int64_t left = n - at;
+#pragma GCC unroll 16
+      for (int v = 0; v < kCount; ++v) {
+        const T* from = x + at + v * kWide<T>;
+        Vector<T> chain = Vector<T>{} + kStart;
+        if (left >= kStep) {
+          for (int i = 0; i < kChain; ++i) chain = Op::apply(chain, load(from + i * kLanes<T>));
+        } else {
+          for (int64_t i = v * kWide<T>; i < left; i += kLanes<T>) chain = take<Op>(chain, x + at + i, left - i);
+        }
+        lane[v] = Op::apply(lane[v], chain);
       }
     }
   }
@@ -159,15 +180,26 @@ inline T fold_chunk(const T* x, int64_t n) {
   return tree<Op, T, kBytes>(lane[0]);
 }
 
-// Any number of elements: the results of the chunks are a row again.
+template <typename Op, typename T>
+T fold_row(const T* x, int64_t n);
+
+// More than a chunk: the results of the chunks are a row again. Not inlined, for a short row needs none of its stack.
+template <typename Op, typename T>
+[[gnu::noinline]] T fold_chunks(const T* x, int64_t n) {
+  const int64_t count = (n + kChunk<T> - 1) / kChunk<T>;
+  T few[kChunk<T>];
+  std::vector<T> many(count <= kChunk<T> ? 0 : count);
+  T* partial = many.empty() ? few : many.data();
+  for (int64_t i = 0; i < count; ++i) {
+    partial[i] = fold_chunk<Op>(x + i * kChunk<T>, std::min(kChunk<T>, n - i * kChunk<T>));
+  }
+  return fold_row<Op>(partial, count);
+}
+
+// Any number of elements.
 template <typename Op, typename T>
 inline T fold_row(const T* x, int64_t n) {
-  if (n <= kChunk) return fold_chunk<Op>(x, n);
-  std::vector<T> partial((n + kChunk - 1) / kChunk);
-  for (int64_t i = 0; i < static_cast<int64_t>(partial.size()); ++i) {
-    partial[i] = fold_chunk<Op>(x + i * kChunk, std::min(kChunk, n - i * kChunk));
-  }
-  return fold_row<Op>(partial.data(), static_cast<int64_t>(partial.size()));
+  return n <= kChunk<T> ? fold_chunk<Op>(x, n) : fold_chunks<Op>(x, n);
 }
 
 template <typename T>
@@ -242,17 +274,6 @@ inline T max_row(const T* x, int64_t n) {
 template <typename T>
 inline T min_row(const T* x, int64_t n) {
   return lanes::extremum_row<-1>(x, n);
-}
-
-// A row that is made piece by piece: the chunks' results, in order, are a row for sum_row or prod_row. A piece of an
-// extremum is any part of the row, and the results go through max_row or min_row.
-template <typename T>
-inline T sum_chunk(const T* x, int64_t n) {
-  return lanes::fold_chunk<lanes::Sum>(x, n);
-}
-template <typename T>
-inline T prod_chunk(const T* x, int64_t n) {
-  return lanes::fold_chunk<lanes::Product>(x, n);
 }
 
 // Whether one is there.

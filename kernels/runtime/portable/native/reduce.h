@@ -63,7 +63,8 @@ T apply(int32_t operation, T a, T b) {
   }
 }
 
-// lane[i] = lane[i] op row[i] for i < n, with each of the rows in turn; a fresh lane starts here.
+// lane[i] = lane[i] op (rows[0][i] op rows[1][i] …) for i < n, the rows' chain being made first; a fresh lane starts
+// here. A sum's chain needs no +0 to start from: the lane is never -0.
 template <typename Op, int rows_here, bool fresh, typename T>
 void fold_rows(T* __restrict lane, const T* const* rows, int64_t n) {
   using V = lanes::Vector<T>;
@@ -71,14 +72,15 @@ void fold_rows(T* __restrict lane, const T* const* rows, int64_t n) {
   constexpr T kStart = Op::template kStart<T>;
   int64_t i = 0;
   for (; i + kWide <= n; i += kWide) {
-    V v = fresh ? V{} + kStart : lanes::load(lane + i);
-    for (int r = 0; r < rows_here; ++r) v = Op::apply(v, lanes::load(rows[r] + i));
+    V chain = lanes::load(rows[0] + i);
+    for (int r = 1; r < rows_here; ++r) chain = Op::apply(chain, lanes::load(rows[r] + i));
+    const V v = Op::apply(fresh ? V{} + kStart : lanes::load(lane + i), chain);
     std::memcpy(lane + i, &v, sizeof v);
   }
   for (; i < n; ++i) {
-    T v = fresh ? kStart : lane[i];
-    for (int r = 0; r < rows_here; ++r) v = Op::apply(v, rows[r][i]);
-    lane[i] = v;
+    T chain = rows[0][i];
+    for (int r = 1; r < rows_here; ++r) chain = Op::apply(chain, rows[r][i]);
+    lane[i] = Op::apply(fresh ? kStart : lane[i], chain);
   }
 }
 
@@ -104,20 +106,19 @@ struct Loops {
   bool ordered;  // whether the order of the elements can be seen; if not, one lane does
   bool loose;    // whether a NaN or a zero is beyond it
   T (*row)(const T* x, int64_t n);
-  // lane[i] = lane[i] op row[i] for i < n, with each of the rows in turn; a fresh lane starts here.
+  // fold_rows of 1 … kChain rows.
   void (*fold)(T* lane, const T* const* rows, int count, bool fresh, int64_t n);
   const Loops* first;  // loose ones that are tried first, if there are any
 };
 
 template <typename Op, typename T>
 void fold(T* lane, const T* const* rows, int count, bool fresh, int64_t n) {
-  if (count == 4) return fresh ? fold_rows<Op, 4, true>(lane, rows, n) : fold_rows<Op, 4, false>(lane, rows, n);
-  for (int r = 0; r < count; ++r) {
-    if (fresh && r == 0) {
-      fold_rows<Op, 1, true>(lane, rows, n);
-    } else {
-      fold_rows<Op, 1, false>(lane, rows + r, n);
-    }
+  static_assert(kChain == 4);
+  switch (count) {
+    case 1: return fresh ? fold_rows<Op, 1, true>(lane, rows, n) : fold_rows<Op, 1, false>(lane, rows, n);
+    case 2: return fresh ? fold_rows<Op, 2, true>(lane, rows, n) : fold_rows<Op, 2, false>(lane, rows, n);
+    case 3: return fresh ? fold_rows<Op, 3, true>(lane, rows, n) : fold_rows<Op, 3, false>(lane, rows, n);
+    default: return fresh ? fold_rows<Op, 4, true>(lane, rows, n) : fold_rows<Op, 4, false>(lane, rows, n);
   }
 }
 
@@ -140,28 +141,29 @@ const Loops<T>& loops(int32_t operation) {
   }
 }
 
-inline int64_t chunks(int64_t n) { return std::max<int64_t>(1, (n + kChunk - 1) / kChunk); }
+// Elements of a row that are one piece of work; whole chunks of any type.
+inline constexpr int64_t kRun = 4096;
 
 // Elements that one piece of work should read at least, for threads to pay.
 inline constexpr int64_t kPiece = 32768;
 
 template <typename T>
 void reduce_rows(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, const Split& split, T* out) {
-  const int64_t results = count(split.kept), n = count(split.reduced), pieces = chunks(n);
+  const int64_t results = count(split.kept), n = count(split.reduced);
+  const int64_t pieces = (n + kRun - 1) / kRun, chunks = (n + kChunk<T> - 1) / kChunk<T>;
   const int64_t run = split.reduced.back().size;
   const Extents outer(split.reduced.begin(), split.reduced.end() - 1);
-  std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * pieces] : nullptr);
-  T* into = pieces > 1 ? partial.get() : out;
+  std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * chunks] : nullptr);
   const bool dense = outer.empty() && (split.kept.empty() || (split.kept.size() == 1 && split.kept[0].stride == n));
-  parallel(pool, results * pieces, kPiece / std::min(n, kChunk), [&](int64_t begin, int64_t end) {
-    T buffer[kChunk];
+  parallel(pool, results * pieces, kPiece / std::min(n, kRun), [&](int64_t begin, int64_t end) {
+    T buffer[kRun];
     if (dense && pieces == 1) {  // short rows are many: nothing to divide
-      for (int64_t at = begin; at < end; ++at) into[at] = op.row(x.read(at * n, n, buffer), n);
+      for (int64_t at = begin; at < end; ++at) out[at] = op.row(x.read(at * n, n, buffer), n);
       return;
     }
     for (int64_t at = begin; at < end; ++at) {
-      const int64_t first = at % pieces * kChunk, size = std::min(kChunk, n - first);
-      const Source<T> base = x + offset(split.kept, at / pieces);
+      const int64_t result = at / pieces, first = at % pieces * kRun, size = std::min(kRun, n - first);
+      const Source<T> base = x + offset(split.kept, result);
       const T* list = buffer;
       if (first / run == (first + size - 1) / run) {
         list = base.read(offset(outer, first / run) + first % run, size, buffer);
@@ -172,12 +174,17 @@ void reduce_rows(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, const S
           i += step;
         }
       }
-      into[at] = op.row(list, size);
+      if (pieces == 1) {
+        out[at] = op.row(list, size);
+      } else {
+        T* into = partial.get() + result * chunks + first / kChunk<T>;
+        for (int64_t i = 0; i < size; i += kChunk<T>) *into++ = op.row(list + i, std::min(kChunk<T>, size - i));
+      }
     }
   });
   if (pieces == 1) return;
-  parallel(pool, results, kPiece / pieces, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) out[at] = op.row(partial.get() + at * pieces, pieces);
+  parallel(pool, results, kPiece / chunks, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) out[at] = op.row(partial.get() + at * chunks, chunks);
   });
 }
 
@@ -191,30 +198,31 @@ inline int64_t block_width(bool ordered, int64_t width, int threads) {
 
 // One chunk of `rows` rows, each `width` neighbouring results wide and lying where `row` says; `flat` if they lie
 // behind one another, so that all the lanes are one run of memory. The result is left in lane[0 … width - 1].
-// The buffer holds four times what the lanes do. False if the operation is loose and there is a NaN or a zero, where
+// The buffer holds kChain times what the lanes do. False if the operation is loose and there is a NaN or a zero, where
 // that is not enough.
 template <typename T, typename Row>
 bool fold_columns(const Loops<T>& op, const Source<T>& x, const Row& row, int64_t rows, int64_t width, bool flat,
                   T* lane, T* buffer) {
   const int64_t depth = op.ordered || flat ? kLanes<T> : 1, used = std::min(rows, depth);
   bool nan = false;
-  auto fold = [&](int64_t first, int64_t into, int64_t n, int groups) {
-    const T* from[4];
-    for (int g = 0; g < groups; ++g) {
-      from[g] = x.read(row(first + g * depth), n, buffer + g * n);
-      if (op.loose) nan |= any_nan(from[g], n);
-    }
-    op.fold(lane + into * width, from, groups, first < depth, n);
-  };
-  for (int64_t at = 0; at < rows;) {
-    const int groups = static_cast<int>(std::clamp<int64_t>((rows - at) / depth, 1, 4));
-    const int64_t deep = std::min(rows - at, depth);
+  for (int64_t at = 0; at < rows; at += kChain * depth) {
+    // Lanes of as many rows: all, or those that have one of the last row's and those that have not.
+    const int64_t here = std::min(rows - at, kChain * depth), whole = here / depth, longer = here % depth;
+    auto fold = [&](int64_t first, int64_t deep, int64_t groups) {
+      const T* from[kChain];
+      const int64_t n = deep * width;
+      for (int64_t g = 0; g < groups; ++g) {
+        from[g] = x.read(row(at + first + g * depth), n, buffer + g * n);
+        if (op.loose) nan |= any_nan(from[g], n);
+      }
+      op.fold(lane + first * width, from, static_cast<int>(groups), at == 0, n);
+    };
     if (flat) {
-      fold(at, 0, deep * width, groups);
+      if (longer > 0) fold(0, longer, whole + 1);
+      if (whole > 0) fold(longer, depth - longer, whole);
     } else {
-      for (int64_t l = 0; l < deep; ++l) fold(at + l, l, width, groups);
+      for (int64_t l = 0; l < std::min(here, depth); ++l) fold(l, 1, whole + (l < longer));
     }
-    at += groups * depth;
   }
   for (int64_t s = depth / 2; s > 0; s /= 2) {
     const int64_t n = std::min(s, used - s);  // a lane that holds the start changes nothing
@@ -232,7 +240,7 @@ bool fold_columns(const Loops<T>& op, const Source<T>& x, const Row& row, int64_
 template <typename T>
 void reduce_columns(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, const Extents& outer,
                     const Extents& reduced, int64_t width, T* out) {
-  const int64_t deep = op.ordered ? kChunk : 512;  // rows in one piece of work
+  const int64_t deep = op.ordered ? kChunk<T> : 512;  // rows in one piece of work
   const int64_t n = count(reduced), pieces = (n + deep - 1) / deep, results = count(outer);
   const int64_t block = block_width(op.ordered, width, static_cast<int>(pool.num_threads()));
   const int64_t blocks = (width + block - 1) / block;
@@ -242,7 +250,7 @@ void reduce_columns(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, cons
   std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * pieces * width] : nullptr);
   T* into = pieces > 1 ? partial.get() : out;
   parallel(pool, results * pieces * blocks, kPiece / (std::min(n, deep) * block), [&](int64_t begin, int64_t end) {
-    std::unique_ptr<T[]> scratch(new T[(x.widen == nullptr ? 1 : 5) * held]);
+    std::unique_ptr<T[]> scratch(new T[(x.widen == nullptr ? 1 : 1 + kChain) * held]);
     std::vector<int64_t> offsets(dense ? 0 : std::min(n, deep));
     int64_t known = -1;
     for (int64_t at = begin; at < end; ++at) {
@@ -276,9 +284,9 @@ void reduce_any(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, Split sp
     std::fill_n(out, results, op.start);
   } else if (n == 1) {
     parallel(pool, results, kPiece, [&](int64_t begin, int64_t end) {
-      T buffer[kChunk];
-      for (; begin < end; begin += kChunk) {
-        const int64_t here = std::min(kChunk, end - begin);
+      T buffer[kRun];
+      for (; begin < end; begin += kRun) {
+        const int64_t here = std::min(kRun, end - begin);
         const T* from = x.read(begin, here, buffer);
         op.fold(out + begin, &from, 1, true, here);
       }

@@ -225,7 +225,7 @@ namespace {
 // R1 and R2 of docs/numerics/reduction.md.
 template <typename T>
 T sum(const std::vector<T>& x) {
-  const size_t chunk = 4096, L = 256 / sizeof(T);
+  const size_t L = 256 / sizeof(T), chunk = 16 * L;
   if (x.size() > chunk) {
     std::vector<T> y;
     for (size_t c = 0; c < x.size(); c += chunk) {
@@ -234,7 +234,11 @@ T sum(const std::vector<T>& x) {
     return sum(y);
   }
   std::vector<T> lane(L, T(0));
-  for (size_t i = 0; i < x.size(); ++i) lane[i % L] = lane[i % L] + x[i];
+  for (size_t first = 0; first < x.size(); first += 4 * L) {
+    std::vector<T> chain(L, T(0));
+    for (size_t i = first; i < std::min(first + 4 * L, x.size()); ++i) chain[i % L] = chain[i % L] + x[i];
+    for (size_t l = 0; l < L; ++l) lane[l] = lane[l] + chain[l];
+  }
   for (size_t s = L / 2; s > 0; s /= 2) {
     for (size_t i = 0; i < s; ++i) lane[i] = lane[i] + lane[i + s];
   }

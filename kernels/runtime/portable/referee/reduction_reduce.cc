@@ -8,7 +8,13 @@ template <typename T>
 T chunk(int operation, const std::vector<T>& x) {
   const size_t count = sizeof(T) == 4 ? 64 : 32;
   std::vector<T> lane(count, neutral<T>(operation));
-  for (size_t i = 0; i < x.size(); ++i) lane[i % count] = combine(operation, lane[i % count], x[i]);
+  for (size_t k = 0; k < 4; ++k) {
+    std::vector<T> chain(count, neutral<T>(operation));
+    for (size_t i = 4 * count * k; i < std::min(x.size(), 4 * count * (k + 1)); ++i) {
+      chain[i % count] = combine(operation, chain[i % count], x[i]);
+    }
+    for (size_t l = 0; l < count; ++l) lane[l] = combine(operation, lane[l], chain[l]);
+  }
   for (size_t s = count / 2; s >= 1; s /= 2) {
     for (size_t i = 0; i < s; ++i) lane[i] = combine(operation, lane[i], lane[i + s]);
   }
@@ -17,10 +23,11 @@ T chunk(int operation, const std::vector<T>& x) {
 
 template <typename T>
 T reduction(int operation, const std::vector<T>& x) {
-  if (x.size() <= 4096) return chunk(operation, x);
+  const size_t most = sizeof(T) == 4 ? 1024 : 512;
+  if (x.size() <= most) return chunk(operation, x);
   std::vector<T> y;
-  for (size_t c = 0; c < x.size(); c += 4096) {
-    y.push_back(chunk(operation, std::vector<T>(x.begin() + c, x.begin() + std::min(x.size(), c + 4096))));
+  for (size_t c = 0; c < x.size(); c += most) {
+    y.push_back(chunk(operation, std::vector<T>(x.begin() + c, x.begin() + std::min(x.size(), c + most))));
   }
   return reduction(operation, y);
 }
