@@ -82,19 +82,15 @@ def convolved(x: Array, kernel: Array) -> Array:
 def reductions() -> Iterator[Line]:
     """Sums of many kinds, and what models build from them."""
     for dtype in ("float32", "bfloat16", "float16", "float64"):
-        few = 10_000 if dtype == "float16" else 1_000_000  # a sum of more is no binary16
-        yield Line(
-            f"sum of {few} positive numbers",
-            dtype,
-            lambda x: jnp.sum(x)[None],
-            lambda x: x.sum()[None],
-            (positive(few),),
-        )
-        wide = (normal(4096, 8192),)
-        yield Line("sums of 8192 columns", dtype, lambda x: jnp.sum(x, 0), lambda x: x.sum(0), wide)
+        length = 10_000 if dtype == "float16" else 100_000  # a sum of more is no binary16
+        columns = functools.partial(jnp.sum, axis=0), functools.partial(np.sum, axis=0)
+        rows = functools.partial(jnp.sum, axis=1), functools.partial(np.sum, axis=1)
+        yield Line(f"sums of {length} positive numbers", dtype, *rows, (positive(128, length),))
+        yield Line("sums of 4096 numbers in columns", dtype, *columns, (normal(4096, 8192),))
+        yield Line("sums of 4096 numbers in rows", dtype, *rows, (normal(8192, 4096),))
     for dtype in ("float32", "float64"):
-        rows = (normal(8192, 4096),)
-        yield Line("sums of 8192 rows", dtype, lambda x: jnp.sum(x, 1), lambda x: x.sum(1), rows)
+        yield Line("sums of 1000 numbers in rows", dtype, *rows, (normal(8192, 1000),))
+        yield Line("sums of 20000 numbers in rows", dtype, *rows, (normal(2048, 20_000),))
     near = (1 + normal(16_384, 1000) / 100,)
     yield Line("product of 1000", "float32", lambda x: jnp.prod(x, -1), lambda x: x.prod(-1), near)
     yield from cumulative()
@@ -105,13 +101,13 @@ def reductions() -> Iterator[Line]:
     yield Line("scatter-add of 100000 to 16", "float32", lambda x: jnp.zeros(16, x.dtype).at[index].add(x),
                lambda x: np.array([x[index == at].sum() for at in range(16)]), (positive(100_000),))  # fmt: skip
     for dtype in ("float32", "bfloat16"):
-        rows = normal(256, 1000) * 3
-        yield Line("softmax of 1000", dtype, jax.nn.softmax, lambda x: scipy.special.softmax(x, -1), (rows,))
+        values = normal(2048, 1000) * 3
+        yield Line("softmax of 1000", dtype, jax.nn.softmax, lambda x: scipy.special.softmax(x, -1), (values,))
         yield Line(
-            "log-softmax of 1000", dtype, jax.nn.log_softmax, lambda x: scipy.special.log_softmax(x, -1), (rows,)
+            "log-softmax of 1000", dtype, jax.nn.log_softmax, lambda x: scipy.special.log_softmax(x, -1), (values,)
         )
-        yield Line("layer norm of 1000", dtype, normed, normed, (rows,))
-        yield Line("RMS norm of 1000", dtype, scaled, scaled, (rows,))
+        yield Line("layer norm of 1000", dtype, normed, normed, (values,))
+        yield Line("RMS norm of 1000", dtype, scaled, scaled, (values,))
     yield Line("gelu, by erf", "float32", lambda x: jax.nn.gelu(x, approximate=False),
                lambda x: x * scipy.special.ndtr(x), (normal(256, 1000),))  # fmt: skip
     heads = tuple(normal(4, 128, 64, seed=seed) for seed in range(3))

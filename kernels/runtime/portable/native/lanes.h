@@ -9,7 +9,6 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
-#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -20,10 +19,10 @@ namespace portable {
 template <typename T>
 inline constexpr int kLanes = static_cast<int>(256 / sizeof(T));
 
-// Of a lane, the elements that are one chain, and the chains in a chunk.
+// Elements of a lane that are one chain; a chunk has two chains of each lane.
 inline constexpr int kChain = 4;
 template <typename T>
-inline constexpr int64_t kChunk = 4 * kChain * kLanes<T>;
+inline constexpr int64_t kChunk = 2 * kChain * kLanes<T>;
 
 namespace lanes {
 
@@ -180,20 +179,33 @@ inline T fold_chunk(const T* x, int64_t n) {
   return tree<Op, T, kBytes>(lane[0]);
 }
 
-template <typename Op, typename T>
-T fold_row(const T* x, int64_t n);
+// The results of chunks, one after the other: a sum keeps apart what its additions lose, which is exact. Of an infinity
+// that is NaN.
+template <typename Op, typename V>
+struct Joined {
+  V value, lost;
 
-// More than a chunk: the results of the chunks are a row again. Not inlined, for a short row needs none of its stack.
+  void add(V more) {
+    const V next = Op::apply(value, more);
+    if constexpr (std::is_same_v<Op, Sum>) {
+      const V taken = next - value;
+      lost = lost + ((value - (next - taken)) + (more - taken));
+    }
+    value = next;
+  }
+
+  V get() const {
+    if constexpr (!std::is_same_v<Op, Sum>) return value;
+    return lost == lost ? value + lost : value;
+  }
+};
+
+// More than a chunk. Not inlined: most rows are short.
 template <typename Op, typename T>
 [[gnu::noinline]] T fold_chunks(const T* x, int64_t n) {
-  const int64_t count = (n + kChunk<T> - 1) / kChunk<T>;
-  T few[kChunk<T>];
-  std::vector<T> many(count <= kChunk<T> ? 0 : count);
-  T* partial = many.empty() ? few : many.data();
-  for (int64_t i = 0; i < count; ++i) {
-    partial[i] = fold_chunk<Op>(x + i * kChunk<T>, std::min(kChunk<T>, n - i * kChunk<T>));
-  }
-  return fold_row<Op>(partial, count);
+  Joined<Op, T> all = {Op::template kStart<T>, T(0)};
+  for (int64_t at = 0; at < n; at += kChunk<T>) all.add(fold_chunk<Op>(x + at, std::min(kChunk<T>, n - at)));
+  return all.get();
 }
 
 // Any number of elements.

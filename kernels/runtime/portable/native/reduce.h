@@ -108,6 +108,8 @@ struct Loops {
   T (*row)(const T* x, int64_t n);
   // fold_rows of 1 … kChain rows.
   void (*fold)(T* lane, const T* const* rows, int count, bool fresh, int64_t n);
+  // The results of the chunks (of other operations: the parts) that follow one another, `width` side by side.
+  void (*join)(const T* partial, int64_t count, int64_t width, T* out);
   const Loops* first;  // loose ones that are tried first, if there are any
 };
 
@@ -123,13 +125,33 @@ void fold(T* lane, const T* const* rows, int count, bool fresh, int64_t n) {
 }
 
 template <typename Op, typename T>
-inline constexpr Loops<T> kOrdered = {Op::template kStart<T>, true,        false,
-                                      lanes::fold_row<Op, T>, fold<Op, T>, nullptr};
+void join(const T* partial, int64_t count, int64_t width, T* out) {
+  using V = lanes::Vector<T>;
+  constexpr int kWide = lanes::kWide<T>;
+  constexpr T kStart = Op::template kStart<T>;
+  int64_t i = 0;
+  for (; i + kWide <= width; i += kWide) {
+    lanes::Joined<Op, V> all = {V{} + kStart, V{}};
+    for (int64_t c = 0; c < count; ++c) all.add(lanes::load(partial + c * width + i));
+    const V v = all.get();
+    std::memcpy(out + i, &v, sizeof v);
+  }
+  for (; i < width; ++i) {
+    lanes::Joined<Op, T> all = {kStart, T(0)};
+    for (int64_t c = 0; c < count; ++c) all.add(partial[c * width + i]);
+    out[i] = all.get();
+  }
+}
+
 template <typename Op, typename T>
-inline constexpr Loops<T> kLoose = {Op::template kStart<T>, false, true, nullptr, fold<Loose<Op>, T>, nullptr};
+inline constexpr Loops<T> kOrdered = {
+    Op::template kStart<T>, true, false, lanes::fold_row<Op, T>, fold<Op, T>, join<Op, T>, nullptr};
+template <typename Op, typename T>
+inline constexpr Loops<T> kLoose = {Op::template kStart<T>, false, true, nullptr, fold<Loose<Op>, T>, nullptr, nullptr};
 template <int sign, typename T>
-inline constexpr Loops<T> kExtremum = {Extremum<sign>::template kStart<T>, false, false, lanes::extremum_row<sign, T>,
-                                       fold<Extremum<sign>, T>,            &kLoose<Extremum<sign>, T>};
+inline constexpr Loops<T> kExtremum = {
+    Extremum<sign>::template kStart<T>, false, false, lanes::extremum_row<sign, T>, fold<Extremum<sign>, T>,
+    join<Extremum<sign>, T>, &kLoose<Extremum<sign>, T>};
 
 template <typename T>
 const Loops<T>& loops(int32_t operation) {
@@ -156,7 +178,7 @@ void reduce_rows(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, const S
   std::unique_ptr<T[]> partial(pieces > 1 ? new T[results * chunks] : nullptr);
   const bool dense = outer.empty() && (split.kept.empty() || (split.kept.size() == 1 && split.kept[0].stride == n));
   parallel(pool, results * pieces, kPiece / std::min(n, kRun), [&](int64_t begin, int64_t end) {
-    T buffer[kRun];
+    alignas(64) T buffer[kRun];  // else each vector of it may lie in two lines of the cache
     if (dense && pieces == 1) {  // short rows are many: nothing to divide
       for (int64_t at = begin; at < end; ++at) out[at] = op.row(x.read(at * n, n, buffer), n);
       return;
@@ -184,7 +206,7 @@ void reduce_rows(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, const S
   });
   if (pieces == 1) return;
   parallel(pool, results, kPiece / chunks, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) out[at] = op.row(partial.get() + at * chunks, chunks);
+    for (int64_t at = begin; at < end; ++at) op.join(partial.get() + at * chunks, chunks, 1, out + at);
   });
 }
 
@@ -271,8 +293,11 @@ void reduce_columns(ffi::ThreadPool& pool, const Loops<T>& op, Source<T> x, cons
     }
   });
   if (pieces == 1) return;
-  const auto again = Source<T>::template of<T>(partial.get());
-  reduce_columns<T>(pool, op, again, {{results, pieces * width}}, {{pieces, width}}, width, out);
+  parallel(pool, results, kPiece / (pieces * width), [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) {
+      op.join(partial.get() + at * pieces * width, pieces, width, out + at * width);
+    }
+  });
 }
 
 // The results in T and not yet canonical.

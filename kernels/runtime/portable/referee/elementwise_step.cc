@@ -224,25 +224,30 @@ namespace {
 
 // R1 and R2 of docs/numerics/reduction.md.
 template <typename T>
-T sum(const std::vector<T>& x) {
-  const size_t L = 256 / sizeof(T), chunk = 16 * L;
-  if (x.size() > chunk) {
-    std::vector<T> y;
-    for (size_t c = 0; c < x.size(); c += chunk) {
-      y.push_back(sum(std::vector<T>(x.begin() + c, x.begin() + std::min(c + chunk, x.size()))));
-    }
-    return sum(y);
-  }
+T chunk(const T* x, size_t n) {
+  const size_t L = 256 / sizeof(T);
   std::vector<T> lane(L, T(0));
-  for (size_t first = 0; first < x.size(); first += 4 * L) {
+  for (size_t first = 0; first < n; first += 4 * L) {
     std::vector<T> chain(L, T(0));
-    for (size_t i = first; i < std::min(first + 4 * L, x.size()); ++i) chain[i % L] = chain[i % L] + x[i];
+    for (size_t i = first; i < std::min(first + 4 * L, n); ++i) chain[i % L] = chain[i % L] + x[i];
     for (size_t l = 0; l < L; ++l) lane[l] = lane[l] + chain[l];
   }
   for (size_t s = L / 2; s > 0; s /= 2) {
     for (size_t i = 0; i < s; ++i) lane[i] = lane[i] + lane[i + s];
   }
   return lane[0];
+}
+
+template <typename T>
+T sum(const std::vector<T>& x) {
+  const size_t most = 8 * (256 / sizeof(T));
+  T v = 0, r = 0;
+  for (size_t c = 0; c < x.size(); c += most) {
+    const T y = chunk(x.data() + c, std::min(most, x.size() - c)), w = v + y, z = w - v;
+    r = r + ((v - (w - z)) + (y - z));
+    v = w;
+  }
+  return r == r ? v + r : v;
 }
 
 template <typename T>

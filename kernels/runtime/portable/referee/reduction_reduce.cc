@@ -8,7 +8,7 @@ template <typename T>
 T chunk(int operation, const std::vector<T>& x) {
   const size_t count = sizeof(T) == 4 ? 64 : 32;
   std::vector<T> lane(count, neutral<T>(operation));
-  for (size_t k = 0; k < 4; ++k) {
+  for (size_t k = 0; k < 2; ++k) {
     std::vector<T> chain(count, neutral<T>(operation));
     for (size_t i = 4 * count * k; i < std::min(x.size(), 4 * count * (k + 1)); ++i) {
       chain[i % count] = combine(operation, chain[i % count], x[i]);
@@ -23,13 +23,15 @@ T chunk(int operation, const std::vector<T>& x) {
 
 template <typename T>
 T reduction(int operation, const std::vector<T>& x) {
-  const size_t most = sizeof(T) == 4 ? 1024 : 512;
-  if (x.size() <= most) return chunk(operation, x);
-  std::vector<T> y;
+  const size_t most = sizeof(T) == 4 ? 512 : 256;
+  T v = neutral<T>(operation), r = 0;
   for (size_t c = 0; c < x.size(); c += most) {
-    y.push_back(chunk(operation, std::vector<T>(x.begin() + c, x.begin() + std::min(x.size(), c + most))));
+    const T y = chunk(operation, std::vector<T>(x.begin() + c, x.begin() + std::min(x.size(), c + most)));
+    const T w = combine(operation, v, y), z = w - v;
+    r = r + ((v - (w - z)) + (y - z));
+    v = w;
   }
-  return reduction(operation, y);
+  return operation == 0 && r == r ? v + r : v;
 }
 
 ffi::Error Reduce(ffi::RemainingArgs args, ffi::Result<ffi::AnyBuffer> out, int32_t operation,
