@@ -1,7 +1,6 @@
 #include "native/linalg_reflect.h"
 
 #include <algorithm>
-#include <type_traits>
 #include <utility>
 
 namespace portable::linalg {
@@ -76,18 +75,30 @@ void each_group(ffi::ThreadPool* pool, int64_t rows, int64_t columns, View<T> y,
 
 void column_products(const double* u, const double* a, int64_t top, int64_t rows, int64_t columns, int64_t n,
                      double* __restrict w) {
+  using S = Simd<double>;
+  constexpr int kParts = 8;
   std::fill(w, w + columns, 0.0);
-  const auto add = [&](int64_t begin, auto count) {  // a block
-    for (int64_t j = 0; j < columns; ++j) {
+  for (int64_t begin = 0, end; begin < rows; begin = end) {
+    end = block_end(top + begin, top + rows) - top;
+    int64_t j = 0;
+    for (; j + kParts * S::kLanes <= columns; j += kParts * S::kLanes) {
+      S::V part[kParts];
+      for (S::V& one : part) one = S::zero();
+      for (int64_t i = begin; i < end; ++i) {
+        const S::V x = S::set(u[i]);
+        for (int p = 0; p < kParts; ++p) part[p] = S::fma(x, S::load(a + i * n + j + p * S::kLanes), part[p]);
+      }
+      for (int p = 0; p < kParts; ++p) {
+        double* to = w + j + p * S::kLanes;
+        S::store(to, S::load(to) + part[p]);
+      }
+    }
+    for (; j < columns; ++j) {
       double part = 0;
-      for (int64_t i = begin; i < begin + count; ++i) part = std::fma(u[i], a[i * n + j], part);
+      for (int64_t i = begin; i < end; ++i) part = std::fma(u[i], a[i * n + j], part);
       w[j] = w[j] + part;
     }
-  };
-  int64_t i = block_end(top, top + rows) - top;
-  add(0, i);
-  for (; i + kRows <= rows; i += kRows) add(i, std::integral_constant<int64_t, kRows>());
-  if (i < rows) add(i, rows - i);
+  }
 }
 
 template <typename T>
