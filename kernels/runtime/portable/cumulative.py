@@ -62,10 +62,20 @@ def _before(x: jax.Array, axis: int, first: float) -> jax.Array:
 
 
 def _blocks(x: jax.Array, axis: int, rest: float) -> jax.Array:
-    """An axis as blocks and the elements of each, of which the last may need some more."""
+    """An axis as blocks and the elements of each, of which the last may need some more.
+
+    If it is the last one, as elements and blocks: memory then has chains side by side.
+    """
     count = -(-x.shape[axis] // BLOCK)
     more = [(0, count * BLOCK - size if i == axis else 0, 0) for i, size in enumerate(x.shape)]
-    return lax.pad(x, jnp.asarray(rest, x.dtype), more).reshape(*x.shape[:axis], count, BLOCK, *x.shape[axis + 1 :])
+    made = lax.pad(x, jnp.asarray(rest, x.dtype), more).reshape(*x.shape[:axis], count, BLOCK, *x.shape[axis + 1 :])
+    return made.swapaxes(axis, axis + 1) if axis == x.ndim - 1 else made
+
+
+def _joined(x: jax.Array, axis: int, length: int) -> jax.Array:
+    """The inverse of `_blocks`."""
+    made = x.swapaxes(axis, axis + 1) if axis == x.ndim - 2 else x
+    return lax.slice_in_dim(made.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :]), 0, length, axis=axis)
 
 
 def _cumulated(m: jax.Array, r: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -77,16 +87,14 @@ def _cumulated(m: jax.Array, r: jax.Array, axis: int) -> tuple[jax.Array, jax.Ar
         decay, term = _elementwise(m.shape, given, _JOIN[:12], [16, 15])
         call = jax.ffi.ffi_call(library.target("recur"), like(m.shape, m.dtype))
         return top, call(decay, term, axis=np.int64(axis))
-    inner = axis + 1
+    inner = axis if axis == m.ndim - 1 else axis + 1
     blocks = _blocks(m, axis, -np.inf), r if r.ndim == 0 else _blocks(r, axis, 0)
     chains = _cumulated(*blocks, inner)
     totals = (lax.index_in_dim(x, BLOCK - 1, inner, keepdims=False) for x in chains)
     before = (_before(x, axis, first) for x, first in zip(_cumulated(*totals, axis), (-np.inf, 0), strict=True))
     given = [*(_each(x, inner) for x in before), *map(_each, chains), one]
     s, top = _elementwise(chains[0].shape, given, _JOIN, [18, 19])
-    whole = (*m.shape[:axis], -1, *m.shape[axis + 1 :])
-    top, s = (lax.slice_in_dim(x.reshape(whole), 0, m.shape[axis], axis=axis) for x in (top, s))
-    return top, s
+    return _joined(top, axis, m.shape[axis]), _joined(s, axis, m.shape[axis])
 
 
 def _cumlogsumexp(args: Arguments, params: Parameters) -> Sequence[jax.Array]:

@@ -117,6 +117,14 @@ void chains(const S* x, int64_t size, T* out) {
 
 template <typename Op, int step, typename S, typename T>
 void scan_row(int64_t length, const S* x, Before<Op, T>& before, S* out) {
+  if constexpr (std::is_same_v<Op, Maximum> || std::is_same_v<Op, Minimum>) {  // whose order can't be seen
+    T acc = Op::template kStart<T>;
+    for (int64_t i = 0; i < length; ++i) {
+      const int64_t at = step < 0 ? length - 1 - i : i;
+      out[at] = store<S>(acc = Op::apply(acc, load(x[at])));
+    }
+    return;
+  }
   constexpr int kTogether = 8;
   T buffer[kStrip];
   before.restart();
@@ -226,10 +234,12 @@ template <typename T>
 void recur_chains(ffi::ThreadPool& pool, const T* d, const T* t, int64_t outer, int64_t length, int64_t width,
                   T* out) {
   parallel(pool, outer, kPiece / (length * width), [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin * length * width; at < end * length * width; at += width) {
-      const bool first = at / width % length == 0;
-      const T* s = out + at - width;
-      for (int64_t i = at; i < at + width; ++i, ++s) out[i] = canonical((first ? T(0) : *s) * d[i] + t[i]);
+    for (int64_t at = begin * length * width; at < end * length * width; at += length * width) {
+      T s = 0;
+      for (int64_t i = at; i < at + (width == 1 ? length : 0); ++i) out[i] = s = canonical(s * d[i] + t[i]);
+      if (width == 1) continue;
+      for (int64_t i = at; i < at + width; ++i) out[i] = canonical(s * d[i] + t[i]);
+      for (int64_t i = at + width; i < at + length * width; ++i) out[i] = canonical(out[i - width] * d[i] + t[i]);
     }
   });
 }
