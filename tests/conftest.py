@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import grp
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -74,6 +76,15 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "oci_tools": missing("skopeo", "umoci", "podman"),
     "qemu": missing("qemu-x86_64-static", "qemu-aarch64-static"),
 }
+
+
+def pytest_configure() -> None:
+    """Make of this process what a user's is, wherever the tests were started; its children inherit it."""
+    # A shell without job control has what it starts in the background ignore Ctrl-C, and tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Nix as root wants build users, which Debian's package only recommends.
+    if os.geteuid() == 0 and "nixbld" not in {group.gr_name for group in grp.getgrall()}:
+        os.environ.setdefault("NIX_CONFIG", "build-users-group =")
 
 
 LONGEST = ("e2e", "backends", "kernels", "packaging", "harness")
