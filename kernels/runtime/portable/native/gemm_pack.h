@@ -20,10 +20,6 @@ struct Part {
   int64_t origin, begin, width, inner_begin, inner_end;
 };
 
-// For an array of pointers that a loop reads: GCC 12 keeps it in vector registers where these were what filled it, and
-// takes each pointer out of them again for each use (a quarter of the time of a matrix of 256 by a vector).
-inline void keep_in_memory(const void* pointers) { asm volatile("" : : "r"(pointers) : "memory"); }
-
 // out[k * kWidth + lane] = rows[lane][k], for at least kSteps k. Writes up to kLanes elements past the last row of
 // `out`.
 template <typename T, int kWidth>
